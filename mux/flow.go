@@ -1,0 +1,195 @@
+package mux
+
+import (
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/wire"
+)
+
+// A flow is what the loop alone knows of a stream.
+type flow struct {
+	state state
+	sid   []byte
+	ours  bool // its node is relaymux
+
+	up    bool // an op that opens, uploads or ends the sending is in flight
+	polls int  // polls in flight
+	wseq  uint64
+
+	// The upload in flight, kept until its RESULT is here: if the exchange
+	// fails and the node knows about wseq, exactly the same goes out again.
+	flight    []*buf.Buf
+	flightLen int
+	flightFin bool
+	resend    bool // the upload of flight is due again
+	finDone   bool // the node knows that no more comes
+	finAt     time.Time
+	deaf      bool // a stock node ended the session with the target's FIN
+
+	queue   queue     // where it stands
+	since   time.Time // since when
+	weight  int       // in ready: encoded bytes, about
+	pollAt  time.Time // it asks for data not before
+	failing time.Time // the first of a row of failed exchanges
+}
+
+type state uint8
+
+const (
+	fresh   state = iota // no session yet
+	opening              // asked for one
+	open                 // has one
+	gone                 // the loop has nothing more to do with it
+)
+
+type queue uint8
+
+const (
+	inNone  queue = iota
+	inReady       // has an op that should go soon
+	inPolls       // wants data
+	inLazy        // has an op that can wait for company
+)
+
+// interactive is the size of an upload below which its own op waits for what
+// the target answers, a keystroke's echo say. From there on it is bulk, which
+// our node acknowledges at once while a poll beside it brings the data.
+const interactive = 32 << 10
+
+// A view is what the loop has to know of a stream's shared half to decide.
+type view struct {
+	started, over, clean bool
+	out                  int
+	fin, eof, gap        bool
+	hungry               bool
+}
+
+func (s *Stream) view() view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return view{
+		started: s.started, over: s.err != nil, clean: s.clean,
+		out: s.out.bytes, fin: s.out.fin, eof: s.in.ended, gap: s.in.gap(),
+		hungry: s.hungry(),
+	}
+}
+
+// hungry reports whether the application is ready for more: little waits for
+// it; or nothing, when memory is short. mu is held.
+func (s *Stream) hungry() bool {
+	s.starved = s.in.bytes > 0 && s.m.budget.Free() <= 0
+	return s.in.bytes < inLow && !s.starved
+}
+
+// wants decides what a flow is to do next: which queue it should stand in, or
+// inNone if it waits for something, or that it is over. Pure.
+func (f *flow) wants(v view) (q queue, over bool) {
+	alone := f.ours || f.polls == 0 // a stock node gets one op of a flow at a time
+	switch {
+	case v.over && !v.clean:
+		return f.wantsAbort()
+	case f.state == fresh && v.over && v.out == 0:
+		return inNone, true // closed without a word
+	case f.state == fresh && v.started:
+		return inReady, false
+	case f.state != open:
+		return inNone, false
+	case f.deaf:
+		return inNone, v.over
+	case !f.up && alone && (f.resend || v.out > 0):
+		return inReady, false
+	case f.up && (v.over || !f.ours || f.flightLen < interactive):
+		return inNone, false // its RESULT, or the poll that is held, brings what comes
+	case v.over:
+		return f.wantsClose(v)
+	case !f.up && alone && v.fin && !f.finDone && !v.eof:
+		return inReady, false
+	case v.eof || f.polls > 0 || !v.hungry:
+		return inNone, false
+	}
+	return inPolls, false
+}
+
+// wantsClose is for a stream whose both ends are done and whose bytes have all
+// been sent. A node that knows so by itself is not told.
+func (f *flow) wantsClose(v view) (queue, bool) {
+	if v.eof && (f.finDone || !f.ours) {
+		return inNone, true
+	}
+	return inLazy, false
+}
+
+func (f *flow) wantsAbort() (queue, bool) {
+	switch {
+	case f.state == opening:
+		return inNone, false // its RESULT will say what to close
+	case f.state == open:
+		return inLazy, false
+	}
+	return inNone, true
+}
+
+// upload fills op with what the outbox has, at most limit encoded bytes for
+// all of the op, and reports whether it fits; the first op of a batch always
+// does. What is due again goes out as it was.
+func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
+	f := &s.fl
+	room := payloadRoom(op, limit)
+	if f.resend {
+		if f.flightLen > room && !first {
+			return false
+		}
+	} else if !s.takeOff(min(room, opLimit), first) {
+		return false
+	}
+	for _, b := range f.flight {
+		op.Data = append(op.Data, b.B)
+	}
+	op.Fin = f.flightFin
+	f.resend, f.up = false, true
+	return true
+}
+
+// takeOff moves the outbox to the flight, and reports whether anything fit.
+func (s *Stream) takeOff(room int, split bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := &s.fl
+	had := s.out.bytes
+	if split {
+		s.out.split(room)
+	}
+	var all bool
+	f.flight, all = s.out.take(f.flight[:0], room)
+	f.flightLen = had - s.out.bytes
+	f.flightFin = all && s.out.fin && s.err == nil
+	return f.flightLen > 0 || had == 0
+}
+
+// payloadRoom is how many bytes of payload op may have to take no more than
+// limit bytes in the body.
+func payloadRoom(op *wire.Op, limit int) int {
+	return max(0, (limit-wire.OpLen(op))/4*3)
+}
+
+// landed releases the flight: the node has it, or nobody ever will.
+func (s *Stream) landed() {
+	f := &s.fl
+	n := f.flightLen
+	for i, b := range f.flight {
+		b.Release()
+		f.flight[i] = nil
+	}
+	f.flight, f.flightLen = f.flight[:0], 0
+	if cap(f.flight) > 16 {
+		f.flight = nil
+	}
+	if n == 0 {
+		return
+	}
+	s.mu.Lock()
+	s.out.held -= n
+	s.cond.Broadcast()
+	s.mu.Unlock()
+}

@@ -1,0 +1,540 @@
+package mux
+
+import (
+	"time"
+
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// The loop is the goroutine that gathers ops. It waits for three things: a
+// stream has something new; a slot came free, with the outcome of its
+// exchange; time is up for something that waited. After each it sends what
+// should go now. All of its fields are its own.
+type loop struct {
+	m        *Mux
+	ds       []*deployment
+	pacing   pacing
+	maxBytes int // of a body
+	holds    int // exchanges that polls may hold
+
+	// Streams that stand in line, each in at most one of these (flow.queue).
+	// Who no longer wants what its line is for is passed over when its turn
+	// comes.
+	ready fifo[*Stream] // has an op that should go soon
+	polls fifo[*Stream] // wants data; in the order of flow.pollAt, about
+	lazy  fifo[*Stream] // a close, which rides with others or waits lazyWait for that
+
+	weight int       // encoded bytes that ready has, about
+	last   time.Time // the newest arrival in ready
+	before time.Time // the arrival before the oldest in ready
+
+	inFlight int // exchanges
+	held     int // of which polls
+	timer    *time.Timer
+	quit     <-chan struct{} // closed: end everything; nil once that is known
+	dead     <-chan struct{} // closed: at once; nil likewise
+	closing  bool
+}
+
+const (
+	// lazyWait is how long a close may wait for another op's company. An
+	// exchange of its own would cost as much as one that carries data.
+	lazyWait = 2 * time.Second
+
+	// openWait is how long a flow may wait to be sent at all, when no
+	// deployment works, before its application is told.
+	openWait = 30 * time.Second
+
+	// grace is how long an open flow survives that all its exchanges fail.
+	grace = 2 * time.Minute
+
+	// halfWait is how long a stock node, which knows no half-close, is asked
+	// for more after the application said its last.
+	halfWait = 30 * time.Second
+
+	// stockBody is above what a stock node accepts (2,097,152 bytes).
+	stockBody = 2 << 20
+)
+
+func (l *loop) run() {
+	defer close(l.m.stopped)
+	l.timer = time.NewTimer(time.Hour)
+	defer l.timer.Stop()
+	l.quit = l.m.quit
+	l.dead = l.m.ctx.Done()
+	for !l.over() {
+		l.wait()
+		now := time.Now()
+		l.fire(now)
+		l.arm(now)
+	}
+	for _, s := range l.m.all() {
+		l.letGo(s)
+	}
+	l.m.cancel()
+}
+
+func (l *loop) wait() {
+	select {
+	case s := <-l.m.wake:
+		l.note(s)
+	case x := <-l.m.done:
+		l.finish(x)
+	case <-l.timer.C:
+	case <-l.quit:
+		l.close()
+	case <-l.dead:
+		l.dead = nil
+	}
+	l.catchUp()
+}
+
+// over reports whether the loop may end: nothing is in flight, and the node
+// knows of all that ended, or there is no more time to tell it.
+func (l *loop) over() bool {
+	return l.closing && l.inFlight == 0 && (l.lazy.len() == 0 || l.m.ctx.Err() != nil)
+}
+
+// catchUp takes in what else has happened, so that it can travel together. It
+// is bounded by the channel's size, for streams do not stop talking.
+func (l *loop) catchUp() {
+	for range wakeQueue {
+		select {
+		case s := <-l.m.wake:
+			l.note(s)
+		case x := <-l.m.done:
+			l.finish(x)
+		default:
+			return
+		}
+	}
+}
+
+func (l *loop) close() {
+	l.quit, l.closing = nil, true
+	for _, s := range l.m.all() {
+		s.end(ErrStopped, false)
+		l.consider(s)
+	}
+}
+
+func (l *loop) note(s *Stream) {
+	s.noted.Store(false)
+	l.consider(s)
+}
+
+// consider puts s in the line where it belongs now, or lets it go.
+func (l *loop) consider(s *Stream) {
+	f := &s.fl
+	if f.state == gone {
+		return
+	}
+	v := s.view()
+	q, over := f.wants(v)
+	if over {
+		l.letGo(s)
+		return
+	}
+	if q == inReady {
+		w := wire.OpFrame + wire.Base64Len(min(v.out, opLimit))
+		if f.queue == inReady {
+			l.weight += w - f.weight
+		}
+		f.weight = w
+	}
+	if q != f.queue {
+		l.line(s, q)
+	}
+}
+
+// line moves s into another line. Its place in the old one stays behind, to be
+// passed over.
+func (l *loop) line(s *Stream, q queue) {
+	f := &s.fl
+	now := time.Now()
+	if f.queue == inReady {
+		l.weight -= f.weight
+	}
+	f.queue, f.since = q, now
+	switch q {
+	case inReady:
+		if l.ready.len() == 0 {
+			l.before = l.last
+		}
+		l.last = now
+		l.weight += f.weight
+		l.ready.push(s)
+	case inPolls:
+		l.polls.push(s)
+	case inLazy:
+		l.lazy.push(s)
+	}
+}
+
+// letGo ends the loop's interest in s.
+func (l *loop) letGo(s *Stream) {
+	f := &s.fl
+	if f.state == gone {
+		return
+	}
+	if f.queue != inNone {
+		l.line(s, inNone)
+	}
+	if !f.up {
+		s.landed()
+	}
+	f.state = gone
+	l.m.forget(s)
+}
+
+// front returns the first stream of a line that still belongs there, or nil.
+func (l *loop) front(q *fifo[*Stream], is queue) *Stream {
+	for q.len() > 0 {
+		if s := q.peek(); s.fl.queue == is {
+			return s
+		}
+		q.pop()
+	}
+	return nil
+}
+
+// take removes s, the front of its line.
+func (l *loop) take(q *fifo[*Stream]) *Stream {
+	s := q.pop()
+	if s.fl.queue == inReady {
+		l.weight -= s.fl.weight
+	}
+	s.fl.queue = inNone
+	return s
+}
+
+// fire sends what should go now.
+func (l *loop) fire(now time.Time) {
+	l.expire(now)
+	for l.front(&l.ready, inReady) != nil && !l.readyAt().After(now) {
+		d := l.pick(now, noReserve)
+		if d == nil {
+			break
+		}
+		l.sendOps(d, now)
+	}
+	for l.pollDue(now) {
+		d := l.pick(now, holdReserve)
+		if d == nil {
+			break
+		}
+		l.sendPolls(d, now)
+	}
+	if s := l.front(&l.lazy, inLazy); s != nil && !l.lazyAt(s).After(now) {
+		if d := l.pick(now, noReserve); d != nil {
+			l.sendOps(d, now)
+		}
+	}
+}
+
+func noReserve(*deployment) int { return 0 }
+
+// holdReserve is what polls leave of a deployment's slots to ops that should
+// not wait: a fifth, at least one, unless there is only one in all.
+func holdReserve(d *deployment) int {
+	if d.Account.slots == 1 {
+		return 0
+	}
+	return max(1, d.Account.slots/5)
+}
+
+// pick chooses a deployment and takes a slot of its account. An account that
+// has none left, because others share it, is out of the question for now.
+func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
+	ds := l.ds
+	for len(ds) > 0 {
+		d := pick(ds, now, reserve)
+		if d == nil || d.Account.sem.TryAcquire(1) {
+			return d
+		}
+		ds = without(ds, d)
+	}
+	return nil
+}
+
+func without(ds []*deployment, d *deployment) []*deployment {
+	var rest []*deployment
+	for _, e := range ds {
+		if e != d {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// readyAt is when the batch that ready makes should go; ready is not empty.
+func (l *loop) readyAt() time.Time {
+	g := gathering{
+		ops: l.ready.len(), bytes: l.weight, maxBytes: l.maxBytes,
+		first: l.ready.peek().fl.since, last: l.last, before: l.before,
+		busy: l.inFlight - l.held, rtt: l.floor(),
+	}
+	for _, d := range l.ds {
+		g.slots += d.Account.slots
+	}
+	return l.pacing.fireAt(g)
+}
+
+// floor is about the shortest round trip there is, 0 if none is known.
+func (l *loop) floor() (rtt time.Duration) {
+	for _, d := range l.ds {
+		if d.floor > 0 && (rtt == 0 || d.floor < rtt) {
+			rtt = d.floor
+		}
+	}
+	return rtt
+}
+
+func (l *loop) pollDue(now time.Time) bool {
+	s := l.front(&l.polls, inPolls)
+	return s != nil && l.held < l.holds && !s.fl.pollAt.After(now)
+}
+
+func (l *loop) lazyAt(s *Stream) time.Time {
+	if l.closing {
+		return s.fl.since
+	}
+	return s.fl.since.Add(lazyWait)
+}
+
+// sendOps sends a batch of what is ready, and of closes as there is room.
+func (l *loop) sendOps(d *deployment, now time.Time) {
+	x := l.begin(d, now)
+	room := l.bodyLimit(d)
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.ready, inReady)
+		if s == nil {
+			break
+		}
+		if q, _ := s.fl.wants(s.view()); q != inReady {
+			l.consider(s) // it changed its mind meanwhile
+			continue
+		}
+		op := x.add(s)
+		if !l.compose(op, s, d, room, len(x.ops) == 1) {
+			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
+			break // the rest goes with the next
+		}
+		l.reserve(x, op)
+		room -= wire.OpLen(op)
+		l.take(&l.ready)
+		l.consider(s) // bulk polls beside its upload
+	}
+	l.addCloses(x, room)
+	l.send(x)
+}
+
+// bodyLimit is how many encoded bytes the ops of one body may take.
+func (l *loop) bodyLimit(d *deployment) int {
+	limit := l.maxBytes
+	if !d.ours {
+		limit = min(limit, stockBody-1)
+	}
+	return limit - wire.BatchLen(d.Key)
+}
+
+// compose makes the op that s stands in line for. It reports whether it fits.
+func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bool) bool {
+	f := &s.fl
+	if f.state == open {
+		op.Kind, op.SID = wire.Data, f.sid
+		if !s.upload(op, room, first) {
+			return false
+		}
+		op.HasWSeq, op.WSeq = f.flightLen > 0, f.wseq
+		return true
+	}
+	op.Host, op.Port = []byte(s.host), s.port
+	if d.noData {
+		op.Kind = wire.Connect
+		f.up = true
+	} else {
+		op.Kind = wire.ConnectData
+		if !s.upload(op, room, first) {
+			return false
+		}
+	}
+	f.state = opening
+	return true
+}
+
+// reserve keeps a part of the memory budget for what op may bring, and tells
+// our node to bring no more than that.
+func (l *loop) reserve(x *exchange, op *wire.Op) {
+	most := pollMax(l.m.budget.Free())
+	if !x.poll {
+		most = min(most, 2<<20)
+	}
+	op.Max = uint64(most)
+	x.reserve += most
+	l.m.budget.Force(most)
+}
+
+// addCloses fills a batch up with closes that wait for company.
+func (l *loop) addCloses(x *exchange, room int) {
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.lazy, inLazy)
+		if s == nil {
+			return
+		}
+		s.mu.Lock()
+		rst := !s.clean
+		s.mu.Unlock()
+		op := wire.Op{Kind: wire.Close, SID: s.fl.sid, Rst: rst}
+		if room -= wire.OpLen(&op); room < 0 && len(x.ops) > 0 {
+			return
+		}
+		*x.add(s) = op
+		l.take(&l.lazy)
+		l.letGo(s)
+	}
+}
+
+// sendPolls sends a batch of polls, of all that want data by now.
+func (l *loop) sendPolls(d *deployment, now time.Time) {
+	x := l.begin(d, now)
+	x.poll = true
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.polls, inPolls)
+		if s == nil || s.fl.pollAt.After(now) {
+			break
+		}
+		l.take(&l.polls)
+		f := &s.fl
+		op := x.add(s)
+		op.Kind, op.SID = wire.Data, f.sid
+		f.polls++
+		l.reserve(x, op)
+	}
+	l.addCloses(x, l.bodyLimit(d))
+	l.send(x)
+}
+
+// begin starts an exchange through d, of which a slot is taken already.
+func (l *loop) begin(d *deployment, now time.Time) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.d, x.began = d, now
+	return x
+}
+
+func (l *loop) send(x *exchange) {
+	if len(x.ops) == 0 { // all of them changed their minds
+		x.d.Account.sem.Release(1)
+		x.free()
+		return
+	}
+	l.inFlight++
+	x.d.inFlight++
+	if x.poll {
+		l.held++
+		x.d.polls++
+		l.m.stats.Polls.Add(1)
+	}
+	l.m.stats.Exchanges.Add(1)
+	l.m.stats.Ops.Add(uint64(len(x.ops)))
+	go l.m.carry(x)
+}
+
+// finish draws the consequences of an exchange that has ended.
+func (l *loop) finish(x *exchange) {
+	l.inFlight--
+	x.d.inFlight--
+	if x.poll {
+		l.held--
+		x.d.polls--
+	}
+	l.m.budget.Return(x.reserve)
+	l.judge(x)
+	for i, s := range x.streams {
+		o := &x.out[i]
+		if o.ours {
+			x.d.ours = true
+		}
+		l.settle(s, &x.ops[i], o, x)
+	}
+	x.free()
+}
+
+// judge notes how x's deployment did, and tells when that changes.
+func (l *loop) judge(x *exchange) {
+	d, f := x.d, x.failure
+	if f == nil {
+		d.Stats.Outcome[0].Add(1)
+		if d.parkedFor != 0 {
+			l.m.log.Info("deployment works again", "deployment", d.Name)
+		}
+		d.succeed(x.took, x.poll)
+		return
+	}
+	d.Stats.Outcome[f.Kind].Add(1)
+	if f.Kind == relay.Cancelled {
+		return
+	}
+	was := d.parkedFor
+	rest := d.fail(f, time.Now())
+	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
+	if rest > 0 && was != f.Kind {
+		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond))...)
+	} else {
+		l.m.log.Debug("exchange failed", args...)
+	}
+}
+
+// expire tells applications that have waited for too long to be sent at all.
+func (l *loop) expire(now time.Time) {
+	for {
+		s := l.front(&l.ready, inReady)
+		if s == nil {
+			return
+		}
+		f := &s.fl
+		limit := openWait
+		if f.state == open {
+			limit = grace
+		}
+		if now.Sub(f.since) < limit {
+			return
+		}
+		l.fail(s, &wire.DialError{Reason: wire.RelayDown})
+	}
+}
+
+// fail ends a stream on the loop's side.
+func (l *loop) fail(s *Stream, err error) {
+	s.end(err, false)
+	l.consider(s)
+}
+
+// arm sets the timer to when something is due next.
+func (l *loop) arm(now time.Time) {
+	next := now.Add(time.Hour)
+	due := func(t time.Time) {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	if s := l.front(&l.ready, inReady); s != nil {
+		due(l.readyAt())
+		due(s.fl.since.Add(openWait))
+		due(s.fl.since.Add(grace))
+	}
+	if s := l.front(&l.polls, inPolls); s != nil {
+		due(s.fl.pollAt)
+	}
+	if s := l.front(&l.lazy, inLazy); s != nil {
+		due(l.lazyAt(s))
+	}
+	if l.ready.len()+l.polls.len()+l.lazy.len() > 0 {
+		for _, d := range l.ds {
+			due(d.retryAt())
+			due(d.until)
+		}
+	}
+	l.timer.Reset(next.Sub(now))
+}

@@ -1,0 +1,222 @@
+// Package mux carries many flows by few exchanges.
+//
+// Words: an application's flow is one TCP connection (or, later, one UDP
+// pair). It becomes ops; a batch of ops is the body of one exchange, a request
+// and its answer; an exchange goes through a deployment, one relay URL, and
+// takes one of the slots that the deployment's account has. A hold is an
+// exchange that only asks for data, and that the node keeps open until there
+// is some.
+//
+// One goroutine, the loop, knows what every flow wants and decides what goes
+// into which exchange, when, and through which deployment (loop.go, and the
+// pure decisions in batch.go, pick.go, poll.go). It never blocks: each
+// exchange has a worker (worker.go), which encodes, waits for the relay,
+// decodes in place and hands the payload to the streams. Streams (stream.go,
+// relay.go) are the applications' side.
+package mux
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/stats"
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// Config is what a Mux is made of.
+type Config struct {
+	Deployments  []Deployment // at least one
+	MaxOps       int          // ops of one batch, at least 1
+	MaxBytes     int          // encoded bytes of one body
+	CoalesceStep time.Duration
+	CoalesceMax  time.Duration
+
+	// Memory bounds what has arrived for applications that do not take it, in
+	// bytes. A third of it is for bodies: base64 takes a third more than
+	// what it carries.
+	Memory int64
+
+	Log   *slog.Logger
+	Stats *stats.Mux // may be nil
+}
+
+// A Mux carries streams. Its methods are safe for concurrent use.
+type Mux struct {
+	log    *slog.Logger
+	stats  *stats.Mux
+	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
+
+	wake    chan *Stream   // a stream changed
+	done    chan *exchange // a slot came free
+	quit    chan struct{}  // closed: no new streams, end the old ones
+	stopped chan struct{}  // closed: the loop has ended
+	ctx     context.Context
+	cancel  context.CancelFunc // ends the exchanges
+
+	mu      sync.Mutex
+	streams map[*Stream]struct{} // all that the loop has not let go of
+	closing bool
+
+	loop loop
+}
+
+// wakeQueue is how many streams may have something to say before the loop has
+// listened; then they wait. It only evens out bursts.
+const wakeQueue = 256
+
+// New returns a Mux that runs until Close. The deployments' transports are
+// borrowed.
+func New(c Config) *Mux {
+	m := &Mux{
+		log: c.Log, stats: c.Stats,
+		budget:  buf.NewBudget(c.Memory / 3 * 2),
+		wake:    make(chan *Stream, wakeQueue),
+		quit:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		streams: make(map[*Stream]struct{}),
+	}
+	if m.stats == nil {
+		m.stats = new(stats.Mux)
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	slots := 0
+	for _, d := range c.Deployments {
+		if d.Stats == nil {
+			d.Stats = new(stats.Deployment)
+		}
+		slots += d.Account.slots
+		m.loop.ds = append(m.loop.ds, &deployment{Deployment: d})
+	}
+	// Room for all exchanges there can be: a worker never waits to be done.
+	m.done = make(chan *exchange, slots)
+	m.loop.m = m
+	m.loop.pacing = pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
+	m.loop.maxBytes = c.MaxBytes
+	m.loop.holds = maxHolds(slots)
+	go m.loop.run()
+	return m
+}
+
+// Open returns a stream to host and port, which have been validated: a name
+// of letters, digits, dots and hyphens, or an IP literal without brackets. It
+// does not wait; Stream.Wait does.
+func (m *Mux) Open(host string, port uint16) *Stream {
+	s := newStream(m, host, port)
+	m.mu.Lock()
+	closing := m.closing
+	if !closing {
+		m.streams[s] = struct{}{}
+	}
+	m.mu.Unlock()
+	m.stats.Flows.Add(1)
+	m.stats.FlowsOpen.Add(1)
+	if closing {
+		s.end(ErrStopped, false)
+		m.stats.FlowsOpen.Add(-1)
+	}
+	return s
+}
+
+// Dial is Open as a dial function: the connection opens with what is written
+// to it first, or after a moment without. Failures come out of Read and Write.
+func (m *Mux) Dial(ctx context.Context, host string, port uint16) (net.Conn, error) {
+	s := m.Open(host, port)
+	time.AfterFunc(firstWait, s.start)
+	return s, nil
+}
+
+// forget lets a stream go. The loop calls it, once for each.
+func (m *Mux) forget(s *Stream) {
+	m.mu.Lock()
+	delete(m.streams, s)
+	m.mu.Unlock()
+	m.stats.FlowsOpen.Add(-1)
+	s.mu.Lock()
+	s.out.drop()
+	err, clean := s.err, s.clean
+	s.mu.Unlock()
+	if clean || err == errAborted || err == ErrStopped {
+		m.log.Debug("flow ended", "host", s.host, "port", s.port)
+	} else {
+		m.log.Info("flow failed", "host", s.host, "port", s.port, "reason", err)
+	}
+}
+
+// Close ends all streams, tells the node so, and returns when the last
+// exchange has ended, or cancels what still runs when ctx is done.
+func (m *Mux) Close(ctx context.Context) error {
+	m.mu.Lock()
+	first := !m.closing
+	m.closing = true
+	m.mu.Unlock()
+	if first {
+		close(m.quit)
+	}
+	select {
+	case <-m.stopped:
+		return nil
+	case <-ctx.Done():
+	}
+	m.cancel()
+	<-m.stopped
+	return fmt.Errorf("closing flows: %w", ctx.Err())
+}
+
+func (m *Mux) all() []*Stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]*Stream, 0, len(m.streams))
+	for s := range m.streams {
+		list = append(list, s)
+	}
+	return list
+}
+
+// unsupported reports whether a node said that it does not know connect_data.
+func unsupported(r *wire.Result) bool {
+	if string(r.Code) == wire.CodeUnsupported {
+		return true
+	}
+	e := string(r.Err)
+	return strings.Contains(e, "connect_data") &&
+		(strings.Contains(e, "unknown op") || strings.Contains(e, "unknown tunnel op"))
+}
+
+// printable makes text from outside fit for an error: no control characters,
+// not endless.
+func printable(text []byte) string {
+	const most = 200
+	s := strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, string(text[:min(len(text), most)]))
+	return strings.TrimSpace(s)
+}
+
+func joinHostPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// asFailure makes sure that an exchange's error is typed.
+func asFailure(err error) *relay.Failure {
+	if err == nil {
+		return nil
+	}
+	if f, ok := err.(*relay.Failure); ok {
+		return f
+	}
+	return &relay.Failure{Kind: relay.Broken, Detail: err.Error(), Err: err}
+}

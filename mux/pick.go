@@ -1,0 +1,188 @@
+package mux
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"relaymux/mux/stats"
+	"relaymux/relay"
+)
+
+// A Deployment is one relay URL that exchanges can go through.
+type Deployment struct {
+	Name      string
+	Key       string // goes into each body
+	Script    bool   // speaks to a script, which wants "t" in a batch
+	Transport relay.Transport
+	Account   *Account
+	Stats     *stats.Deployment
+}
+
+// An Account is what deployments share: the slots.
+type Account struct {
+	slots int
+	sem   *semaphore.Weighted
+}
+
+// NewAccount returns an account of so many exchanges in flight at once.
+func NewAccount(slots int) *Account {
+	return &Account{slots: slots, sem: semaphore.NewWeighted(int64(slots))}
+}
+
+// A deployment is what the loop knows of a Deployment.
+type deployment struct {
+	Deployment
+	inFlight int
+	polls    int           // of which are held, or may be
+	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
+	floor    time.Duration // about the shortest of late, polls included
+	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow
+	noData   bool          // connect_data is unknown to its node
+
+	fails     int // in a row
+	until     time.Time
+	failed    time.Time // the latest failure
+	mandated  bool      // the relay itself asked for the pause
+	parkedFor relay.Kind
+}
+
+// free is how many more exchanges it could take by its own count. Its account
+// may still say no.
+func (d *deployment) free() int { return d.Account.slots - d.inFlight }
+
+// usable reports whether it may be picked: not cooling down; and after a
+// cool-down, with one exchange at a time, until one comes back well.
+func (d *deployment) usable(now time.Time) bool {
+	return !now.Before(d.until) && (d.parkedFor == 0 || d.inFlight == 0)
+}
+
+// score is the expected time of an exchange, the worse the fuller it is. One
+// that was never measured is tried first.
+func (d *deployment) score() time.Duration {
+	return d.rtt + d.rtt*time.Duration(d.inFlight)/time.Duration(d.Account.slots)
+}
+
+// pick chooses the deployment of the next exchange among those with reserve
+// slots free and one more, or nil if there is none now.
+func pick(ds []*deployment, now time.Time, reserve func(*deployment) int) *deployment {
+	var best *deployment
+	someUsable := false
+	for _, d := range ds {
+		if !d.usable(now) {
+			continue
+		}
+		someUsable = true
+		if d.free() > reserve(d) && (best == nil || d.score() < best.score() ||
+			d.score() == best.score() && d.inFlight < best.inFlight) {
+			best = d
+		}
+	}
+	if someUsable {
+		return best
+	}
+	return lastResort(ds, now)
+}
+
+// lastResort is for when every deployment is cooling down: the one that is
+// due first is never given up. It is tried at short intervals, one exchange at
+// a time; longer ones if the relay itself asked for a pause.
+func lastResort(ds []*deployment, now time.Time) *deployment {
+	first := soonest(ds)
+	if first == nil || first.inFlight > 0 || now.Before(first.retryAt()) {
+		return nil
+	}
+	return first
+}
+
+func soonest(ds []*deployment) (first *deployment) {
+	for _, d := range ds {
+		if first == nil || d.retryAt().Before(first.retryAt()) {
+			first = d
+		}
+	}
+	return first
+}
+
+// Intervals at which the last deployment is tried although it should rest.
+const (
+	lastTry         = time.Second
+	lastTryMandated = 15 * time.Second
+)
+
+func (d *deployment) retryAt() time.Time {
+	rest := lastTry
+	if d.mandated {
+		rest = lastTryMandated
+	}
+	if at := d.failed.Add(rest); at.Before(d.until) {
+		return at
+	}
+	return d.until
+}
+
+// succeed notes a good answer that took so long.
+func (d *deployment) succeed(took time.Duration, poll bool) {
+	d.fails, d.until, d.mandated, d.parkedFor = 0, time.Time{}, false, 0
+	switch {
+	case d.floor == 0 || took < d.floor:
+		d.floor = took
+	case !poll:
+		d.floor += (took - d.floor) / 64
+	}
+	if poll {
+		return
+	}
+	if d.rtt == 0 {
+		d.rtt = took
+	}
+	d.rtt += (took - d.rtt) / 8
+}
+
+// patience is how many failures in a row may be the relay's ordinary losses.
+const patience = 2
+
+// fail notes a failed exchange, and returns for how long the deployment rests
+// now, 0 if it does not.
+func (d *deployment) fail(f *relay.Failure, now time.Time) time.Duration {
+	d.fails++
+	d.failed = now
+	rest, mandated := coolDown(f, d.fails)
+	if rest == 0 {
+		return 0
+	}
+	rest += rand.N(rest/8 + 1) // so that many clients do not return together
+	d.until, d.mandated, d.parkedFor = now.Add(rest), mandated, f.Kind
+	return rest
+}
+
+// coolDown is how long a deployment rests after its fails-th failure in a row,
+// and whether the relay itself asked for it. Pure.
+func coolDown(f *relay.Failure, fails int) (rest time.Duration, mandated bool) {
+	switch f.Kind {
+	case relay.Cancelled, relay.TooLarge:
+		return 0, false
+	case relay.RetryAfter:
+		if f.RetryAfter > 0 {
+			return min(f.RetryAfter, 5*time.Minute), true
+		}
+		return double(time.Second, fails-1, time.Minute), true
+	case relay.Quota:
+		return double(10*time.Minute, fails-1, time.Hour), true
+	case relay.SignIn, relay.Decoy, relay.Refused, relay.Redirected:
+		return double(30*time.Second, fails-1, 10*time.Minute), false
+	}
+	if fails < patience {
+		return 0, false
+	}
+	return double(time.Second, fails-patience, time.Minute), false
+}
+
+// double returns base doubled n times, at most limit.
+func double(base time.Duration, n int, limit time.Duration) time.Duration {
+	for ; n > 0 && base < limit; n-- {
+		base *= 2
+	}
+	return min(base, limit)
+}

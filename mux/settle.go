@@ -1,0 +1,137 @@
+package mux
+
+import (
+	"time"
+
+	"relaymux/mux/wire"
+)
+
+// settle draws the consequences of one op's outcome for its stream.
+func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
+	f := &s.fl
+	if op.Kind == wire.Close {
+		return // sent and forgotten
+	}
+	poll := op.Kind == wire.Data && x.poll
+	if poll {
+		f.polls--
+	} else {
+		f.up = false
+	}
+	switch {
+	case f.state == gone:
+		s.landed()
+		return
+	case !o.got:
+		l.lost(s, op, x)
+	case op.Kind == wire.Data:
+		l.answered(s, o, poll, x.d)
+	default:
+		l.opened(s, op, o, x.d)
+	}
+	l.consider(s)
+}
+
+// opened settles an op that asked for a session.
+func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, d *deployment) {
+	f := &s.fl
+	switch {
+	case o.unsupported && !d.noData:
+		d.noData = true
+		f.state, f.resend = fresh, f.flightLen > 0
+	case o.err != nil || o.over && o.sid == nil:
+		f.state = fresh // there is nothing to close
+		s.landed()
+		l.fail(s, orReset(o.err))
+	default:
+		f.state, f.sid, f.ours, f.failing = open, o.sid, o.ours, time.Time{}
+		if op.Kind == wire.Connect && f.flightLen > 0 {
+			f.resend = true // connect took no bytes along: they are due now
+		} else {
+			f.finDone = f.flightFin && o.ours
+			s.landed()
+		}
+		l.answeredOpen(s, o, d)
+	}
+}
+
+func orReset(err error) error {
+	if err == nil {
+		return ErrReset
+	}
+	return err
+}
+
+// answered settles a data op.
+func (l *loop) answered(s *Stream, o *outcome, poll bool, d *deployment) {
+	f := &s.fl
+	f.failing = time.Time{}
+	if !poll {
+		if f.flightLen > 0 {
+			f.wseq++
+		}
+		if f.flightFin {
+			f.finDone, f.finAt = true, time.Now()
+		}
+		s.landed()
+	}
+	l.answeredOpen(s, o, d)
+}
+
+// answeredOpen is what all RESULTs of a session have in common.
+func (l *loop) answeredOpen(s *Stream, o *outcome, d *deployment) {
+	f := &s.fl
+	now := time.Now()
+	f.pollAt = now.Add(pollWait(o.n, d.floor, f.ours))
+	switch v := s.view(); {
+	case o.err != nil:
+		l.endSession(s, o.err)
+	case o.over && !v.eof:
+		l.endSession(s, ErrReset)
+	case o.over:
+		f.deaf = true
+		s.discard()
+	case v.gap && !f.up && f.polls == 0:
+		l.fail(s, ErrLost)
+	case !f.ours && f.finDone && o.n == 0 && now.Sub(f.finAt) > halfWait:
+		l.fail(s, ErrReset)
+	}
+}
+
+// endSession ends a stream whose session is no more.
+func (l *loop) endSession(s *Stream, err error) {
+	s.end(err, false)
+	l.letGo(s)
+}
+
+// lost settles an op whose exchange failed. It goes out again if that cannot
+// do harm: if the node has certainly not seen it; or if its session is at a
+// node of ours, which ignores an upload that it has (wseq), and whose next
+// RESULT shows by its offset whether bytes are missing.
+func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
+	f := &s.fl
+	now := time.Now()
+	if f.failing.IsZero() {
+		f.failing = now
+	}
+	safe := x.failure != nil && x.failure.Untouched
+	switch {
+	case op.Kind != wire.Data:
+		// A connect that carries no bytes may be made twice: the session that
+		// nobody knows of is reaped.
+		f.state = fresh
+		if (safe || f.flightLen == 0) && now.Sub(f.failing) < openWait {
+			f.resend = f.flightLen > 0
+			l.m.stats.Resent.Add(1)
+			return
+		}
+		s.landed()
+		l.fail(s, &wire.DialError{Reason: wire.RelayDown})
+	case (safe || f.ours) && now.Sub(f.failing) < grace:
+		f.resend = f.resend || !x.poll
+		f.pollAt = now
+		l.m.stats.Resent.Add(1)
+	default:
+		l.fail(s, ErrLost)
+	}
+}

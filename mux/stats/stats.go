@@ -1,0 +1,26 @@
+// Package stats holds the program's counters as plain structs. Whoever counts
+// is handed one; nothing is global, so that two proxies in one process, or two
+// tests, do not mix.
+package stats
+
+import "sync/atomic"
+
+// Outcomes is more than relay.Kind has values; index 0 is a good answer.
+const Outcomes = 24
+
+// Mux counts what the client side carries.
+type Mux struct {
+	Flows     atomic.Uint64 // TCP flows opened since the start
+	FlowsOpen atomic.Int64
+	Up, Down  atomic.Uint64 // payload bytes taken from and delivered to applications
+	Exchanges atomic.Uint64 // requests sent, of all deployments
+	Ops       atomic.Uint64 // ops sent; Ops/Exchanges tells how well they were gathered
+	Polls     atomic.Uint64 // exchanges that only asked for data
+	Resent    atomic.Uint64 // ops sent again after a failed exchange
+}
+
+// Deployment counts one deployment's exchanges.
+type Deployment struct {
+	Outcome  [Outcomes]atomic.Uint64 // by relay.Kind; 0: a good answer
+	Up, Down atomic.Uint64           // bytes of bodies
+}

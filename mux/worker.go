@@ -1,0 +1,145 @@
+package mux
+
+import (
+	"sync"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// An exchange is a batch on its way. The loop fills it, a worker carries it
+// and notes what came back, the loop draws the consequences and reuses it.
+type exchange struct {
+	d       *deployment
+	poll    bool // nothing but polls (and closes): the node holds it
+	ops     []wire.Op
+	streams []*Stream // of each op
+	reserve int       // bytes of the budget kept for what the polls bring
+	answer  wire.Answer
+	out     []outcome // of each op
+	began   time.Time
+	took    time.Duration
+	failure *relay.Failure
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func (x *exchange) add(s *Stream) *wire.Op {
+	if len(x.ops) < cap(x.ops) {
+		x.ops = x.ops[:len(x.ops)+1]
+	} else {
+		x.ops = append(x.ops, wire.Op{})
+	}
+	x.streams = append(x.streams, s)
+	op := &x.ops[len(x.ops)-1]
+	op.Reset()
+	return op
+}
+
+// free puts x back. What it pointed to must not live on because of it.
+func (x *exchange) free() {
+	for i := range x.ops {
+		op := &x.ops[i]
+		clear(op.Data)
+		op.Reset()
+	}
+	for i := range x.answer.Results {
+		r := &x.answer.Results[i]
+		clear(r.Data)
+		clear(r.Pkts)
+		r.Reset()
+	}
+	clear(x.streams)
+	clear(x.out)
+	*x = exchange{
+		ops: x.ops[:0], streams: x.streams[:0], out: x.out[:0],
+		answer: wire.Answer{Results: x.answer.Results[:0]},
+	}
+	exchanges.Put(x)
+}
+
+// carry is the worker: it holds a slot of the deployment's account, encodes,
+// waits, decodes, delivers. All that takes long happens here, and neither the
+// loop nor another flow waits for it.
+func (m *Mux) carry(x *exchange) {
+	body, answer := buf.Body(), buf.Body()
+	body.B = wire.AppendBatch(body.B, x.d.Key, x.d.Script, x.ops)
+	up := len(body.B)
+
+	began := time.Now()
+	text, err := x.d.Transport.Exchange(m.ctx, body.B, answer.B)
+	answer.B = text
+	x.took = time.Since(began)
+	x.d.Account.sem.Release(1)
+	body.Release()
+
+	x.d.Stats.Up.Add(uint64(up))
+	x.d.Stats.Down.Add(uint64(len(text)))
+	x.failure = asFailure(err)
+	if x.failure == nil {
+		x.failure = x.deliver(answer)
+	}
+	answer.Release()
+	m.done <- x
+}
+
+// deliver parses the answer and hands each RESULT to its stream. What it
+// returns has failed the whole batch; then nothing was delivered.
+func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
+	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)
+	if err := wire.ParseAnswer(answer.B, &x.answer, len(x.ops)); err != nil {
+		return &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the wire's JSON, or was cut", Err: err,
+			Hint: "if this goes on, look whether the script is the right one and deployed anew"}
+	}
+	if f := x.refused(); f != nil {
+		return f
+	}
+	for i := range x.answer.Results {
+		r := &x.answer.Results[i]
+		k := x.opOf(i, r)
+		if k < 0 || x.out[k].got {
+			continue
+		}
+		o := x.streams[k].deliver(r, answer)
+		if x.ops[k].SID == nil && len(r.SID) > 0 {
+			o.sid = append([]byte(nil), r.SID...)
+		}
+		x.out[k] = o
+	}
+	return nil
+}
+
+// refused is the failure that an answer reports of the whole batch: a
+// top-level "e", or one RESULT with an error in place of many.
+func (x *exchange) refused() *relay.Failure {
+	a := &x.answer
+	text, whole := a.Err, a.HasErr
+	if !whole && len(a.Results) == 1 && len(x.ops) > 1 && len(a.Results[0].Err) > 0 {
+		text, whole = a.Results[0].Err, true
+	}
+	if !whole {
+		return nil
+	}
+	return &relay.Failure{Kind: relay.Rejected, Detail: printable(text),
+		Hint: "the script or the node said this; a wrong key or an unreachable node are the usual reasons"}
+}
+
+// opOf tells which op the i-th RESULT is for. Its place says so, but a sid, if
+// there is one, must agree: a stock node may leave RESULTs out. -1: for none.
+func (x *exchange) opOf(i int, r *wire.Result) int {
+	complete := len(x.answer.Results) == len(x.ops)
+	if sid := x.ops[i].SID; complete && (len(sid) == 0 || len(r.SID) == 0 || string(sid) == string(r.SID)) {
+		return i
+	}
+	if len(r.SID) == 0 {
+		return -1
+	}
+	for k := range x.ops {
+		if string(x.ops[k].SID) == string(r.SID) {
+			return k
+		}
+	}
+	return -1
+}
