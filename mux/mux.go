@@ -64,6 +64,7 @@ type Mux struct {
 	mu      sync.Mutex
 	streams map[*Stream]struct{} // all that the loop has not let go of
 	closing bool
+	drained chan struct{} // not nil: somebody waits for streams to be empty
 
 	loop loop
 }
@@ -140,6 +141,10 @@ func (m *Mux) Dial(ctx context.Context, host string, port uint16) (net.Conn, err
 func (m *Mux) forget(s *Stream) {
 	m.mu.Lock()
 	delete(m.streams, s)
+	if m.drained != nil && len(m.streams) == 0 {
+		close(m.drained)
+		m.drained = nil
+	}
 	m.mu.Unlock()
 	m.stats.FlowsOpen.Add(-1)
 	s.mu.Lock()
@@ -150,6 +155,22 @@ func (m *Mux) forget(s *Stream) {
 		m.log.Debug("flow ended", "host", s.host, "port", s.port)
 	} else {
 		m.log.Info("flow failed", "host", s.host, "port", s.port, "reason", err)
+	}
+}
+
+// Drain returns when no stream is left, or when ctx is done. Only one may wait.
+func (m *Mux) Drain(ctx context.Context) {
+	m.mu.Lock()
+	if len(m.streams) == 0 {
+		m.mu.Unlock()
+		return
+	}
+	drained := make(chan struct{})
+	m.drained = drained
+	m.mu.Unlock()
+	select {
+	case <-drained:
+	case <-ctx.Done():
 	}
 }
 

@@ -187,6 +187,9 @@ func (s *Stream) end(err error, tell bool) {
 	}
 }
 
+// Abort ends the stream before its time, by RST to both sides.
+func (s *Stream) Abort() { s.end(errAborted, true) }
+
 // abort makes the Close that follows send RST.
 func abort(conn net.Conn) {
 	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {

@@ -64,6 +64,7 @@ func (x *exchange) free() {
 // waits, decodes, delivers. All that takes long happens here, and neither the
 // loop nor another flow waits for it.
 func (m *Mux) carry(x *exchange) {
+	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)
 	body, answer := buf.Body(), buf.Body()
 	body.B = wire.AppendBatch(body.B, x.d.Key, x.d.Script, x.ops)
 	up := len(body.B)
@@ -88,7 +89,6 @@ func (m *Mux) carry(x *exchange) {
 // deliver parses the answer and hands each RESULT to its stream. What it
 // returns has failed the whole batch; then nothing was delivered.
 func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
-	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)
 	if err := wire.ParseAnswer(answer.B, &x.answer, len(x.ops)); err != nil {
 		return &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the wire's JSON, or was cut", Err: err,
 			Hint: "if this goes on, look whether the script is the right one and deployed anew"}

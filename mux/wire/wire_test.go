@@ -285,10 +285,10 @@ func TestReasonOf(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]Reason{
-		"connect failed: Connection refused (os error 111)":                                Refused,
+		"connect failed: Connection refused (os error 111)":                               Refused,
 		"connect failed: failed to lookup address information: Name or service not known": NameNotFound,
-		"connect failed: deadline has elapsed":                                             TimedOut,
-		"connect failed: something else":                                                   Failed,
+		"connect failed: deadline has elapsed":                                            TimedOut,
+		"connect failed: something else":                                                  Failed,
 	} {
 		if got := ReasonOf(text); got != want {
 			t.Errorf("%s: %v, want %v", text, got, want)

@@ -1,0 +1,53 @@
+# The one entry for people and for CI. `make run` and `make test` need nothing
+# but Go; the rest says what it needs.
+.POSIX:
+SHELL = /bin/sh
+
+VERSION != git describe --tags --always --dirty 2>/dev/null || echo dev
+LDFLAGS = -s -w -X main.version=$(VERSION)
+BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle darwin/arm64 windows/amd64 freebsd/amd64
+FUZZTIME = 30s
+
+build:
+	$(BUILD) -o relaymux .
+
+# A proxy with an exit node of its own in the same process, to try it out.
+run: build
+	./relaymux run
+
+test:
+	go test -shuffle=on ./...
+
+race:
+	go test -race -shuffle=on ./...
+
+# Every fuzz target for FUZZTIME.
+fuzz:
+	FUZZTIME=$(FUZZTIME) sh .ci/fuzz.sh
+
+# Real clients against the real binary: curl, git, ssh's like, Chromium. Needs
+# the packages that .ci/run installs.
+e2e: build
+	sh .ci/e2e.sh
+
+bench:
+	go test -run '^$$' -bench . -benchtime 1s ./...
+
+# A long run under faults.
+soak:
+	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 30m -v ./relay/relaytest
+
+lint:
+	sh .ci/lint.sh
+
+cross:
+	for p in $(PLATFORMS); do \
+		echo "vet $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./... || exit 1; \
+	done
+
+clean:
+	rm -rf relaymux dist
+
+.PHONY: build run test race fuzz e2e bench soak lint cross clean

@@ -1,0 +1,94 @@
+package config
+
+import "strings"
+
+// maxCredential is the longest user name and password in bytes: RFC 1929,
+// section 2, has one byte for the length of each.
+const maxCredential = 255
+
+func (l *loader) checkProxy() {
+	p := &l.cfg.Proxy
+	if len(p.Listen) == 0 {
+		l.fail("proxy.listen", `is empty; write an address, such as "127.0.0.1:1080"`)
+	}
+	for _, address := range p.Listen {
+		l.checkProxyListen(address, len(p.Users) > 0)
+	}
+	l.checkUsers(p.Users)
+}
+
+// checkProxyListen refuses to make an open proxy.
+func (l *loader) checkProxyListen(address string, hasUsers bool) {
+	isLoopback, err := parseListen(address)
+	switch {
+	case err != nil:
+		l.fail("proxy.listen", "%v", err)
+	case !isLoopback && !hasUsers:
+		l.fail("proxy.listen", "%q would let everyone in the network use this proxy; "+
+			`add users = [{name = "...", password = "..."}] under [proxy], or listen on "127.0.0.1:1080"`, address)
+	}
+}
+
+func (l *loader) checkUsers(users []User) {
+	seen := make(map[string]bool)
+	for i, u := range users {
+		at := entry("proxy.users", i)
+		if m := userNameMistake(u.Name); m != "" {
+			l.fail(join(at, "name"), "%s", m)
+		}
+		if n := len(u.Password.Reveal()); n < 1 || n > maxCredential {
+			l.fail(join(at, "password"), "of user %q must have 1 to %d bytes", u.Name, maxCredential)
+		}
+		if seen[u.Name] {
+			l.fail(join(at, "name"), "%q is there twice; remove one", u.Name)
+		}
+		seen[u.Name] = true
+	}
+}
+
+// userNameMistake says what is wrong with a user's name, "" if nothing is.
+func userNameMistake(name string) string {
+	switch {
+	case len(name) < 1 || len(name) > maxCredential:
+		return "must have 1 to 255 bytes"
+	case strings.Contains(name, ":"):
+		return "must have no colon: HTTP proxy authentication cannot carry it (RFC 7617)"
+	}
+	return ""
+}
+
+func (l *loader) checkAdmin() {
+	a := &l.cfg.Admin
+	if a.Listen == "" {
+		return
+	}
+	isLoopback, err := parseListen(a.Listen)
+	switch {
+	case err != nil:
+		l.fail("admin.listen", "%v", err)
+	case !isLoopback && !a.Token.IsSet():
+		l.fail("admin.listen", "%q would show the admin page to everyone in the network; "+
+			`set token, or listen on "127.0.0.1:1081"`, a.Listen)
+	}
+}
+
+func (l *loader) checkBatch() {
+	b := &l.cfg.Batch
+	if b.CoalesceMax < b.CoalesceStep {
+		l.fail("batch.coalesce_max", "is %v, but must be at least coalesce_step, which is %v", b.CoalesceMax, b.CoalesceStep)
+	}
+}
+
+func (l *loader) checkRoute() {
+	l.checkRules("route.direct", l.cfg.Route.Direct)
+	l.checkRules("route.block", l.cfg.Route.Block)
+	l.checkRules("route.tunnel", l.cfg.Route.Tunnel)
+}
+
+func (l *loader) checkRules(path string, rules []string) {
+	for _, r := range rules {
+		if m := ruleMistake(r); m != "" {
+			l.fail(path, "%q %s", r, m)
+		}
+	}
+}

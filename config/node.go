@@ -1,0 +1,39 @@
+package config
+
+// ExitNode is the section [node]: the exit node.
+type ExitNode struct {
+	Listen      string     `toml:"listen" default:"0.0.0.0:8443" doc:"address of the node, TCP and UDP"`
+	TLSCert     string     `toml:"tls_cert" file:"" doc:"PEM file of the certificate; needs tls_key"`
+	TLSKey      string     `toml:"tls_key" file:"" doc:"PEM file of the certificate's key"`
+	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert"`
+	Plain       bool       `toml:"plain" default:"false" doc:"speak HTTP without TLS, behind a proxy that has it"`
+	Key         Secret     `toml:"key" doc:"key that scripts send, at least 16 characters"`
+	KeyFile     string     `toml:"key_file" file:"" doc:"file that holds the key, instead of key"`
+	Diagnostics bool       `toml:"diagnostics" default:"false" doc:"say why a request is refused, and answer /health to everyone"`
+	Clients     []Client   `toml:"client"`
+	Egress      Egress     `toml:"egress"`
+	Limits      NodeLimits `toml:"limits"`
+	UDP         UDP        `toml:"udp"`
+}
+
+// Client may open links to the node.
+type Client struct {
+	Name   string `toml:"name" doc:"name in logs"`
+	Secret Secret `toml:"secret" doc:"secret of its [link], at least 32 characters"`
+}
+
+// Egress is what the node connects to. A rule is an IP address, a CIDR, a
+// domain name (which covers the names below it), a port, or host:port.
+type Egress struct {
+	AllowPrivate bool     `toml:"allow_private" default:"false" doc:"connect to private addresses too"`
+	Allow        []string `toml:"allow" doc:"destinations allowed in spite of the other rules"`
+	Deny         []string `toml:"deny" doc:"destinations refused"`
+}
+
+// NodeLimits bounds what the node uses.
+type NodeLimits struct {
+	Memory         Size     `toml:"memory" default:"256MiB" min:"16MiB" doc:"bytes of buffers"`
+	Streams        int      `toml:"streams" default:"4096" min:"1" max:"1000000" doc:"open connections to targets"`
+	DialsPerSecond int      `toml:"dials_per_second" default:"200" min:"1" max:"100000" doc:"new connections per second"`
+	Reap           Duration `toml:"reap" default:"180s" min:"10s" max:"1h" doc:"time without a sign of the client that ends a stream"`
+}

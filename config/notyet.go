@@ -1,0 +1,79 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// gap is a key whose part of the program is not in this version. Its values
+// are checked all the same, so that files need not change when it comes.
+type gap struct {
+	key  string // a key or a section
+	only string // the one value that is meant; "" is any
+	part string // what there is none of: "this version has no ... yet"
+
+	// instead is what to write. Where there is something, the program must
+	// not start: to ignore the key would break a promise. Where it is "",
+	// the key may stand, and does nothing.
+	instead string
+}
+
+// gaps returns them all. When a part is built, its line goes.
+func gaps() []gap {
+	const without = "remove this key"
+	return []gap{
+		{key: "deployment.http", only: "3", part: "HTTP/3 to relays", instead: `write http = "auto"`},
+		{key: "deployment.wire", only: "link", part: "link", instead: `write wire = "json", which trusts the relay with the traffic`},
+		{key: "link.secret", part: "link", instead: without + ": only the JSON wire is spoken, which trusts the relay with the traffic"},
+		{key: "link.secret_file", part: "link", instead: without + ": only the JSON wire is spoken, which trusts the relay with the traffic"},
+		{key: "node.client", part: "link", instead: "remove [[node.client]] and set key under [node]"},
+		{key: "route.direct", part: "routing", instead: without + ": everything goes through the tunnel"},
+		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
+		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
+		{key: "admin", part: "admin page"},
+		{key: "udp", part: "UDP tuning"},
+		{key: "node.udp", part: "UDP tuning"},
+		{key: "account.daily_quota", part: "quota ledger"},
+		{key: "state.dir", part: "stored state"},
+		{key: "link.hedge_percent", part: "link"},
+		{key: "link.grace", part: "link"},
+	}
+}
+
+// checkNotYet tells of each gap that the configuration runs into. Defaults and
+// empty values ask for nothing.
+func (l *loader) checkNotYet() {
+	all := leaves(l.cfg)
+	for _, g := range gaps() {
+		for _, f := range all {
+			if l.asksFor(g, f) {
+				l.tell(g, f)
+			}
+		}
+	}
+}
+
+// asksFor reports whether a source sets f, and to what g stands for.
+func (l *loader) asksFor(g gap, f leaf) bool {
+	_, isSet := l.from[f.path]
+	if !isSet || !under(keyOf(f.path), g.key) {
+		return false
+	}
+	if g.only != "" {
+		return f.value.String() == g.only
+	}
+	return g.instead == "" || !isEmpty(f)
+}
+
+func (l *loader) tell(g gap, f leaf) {
+	text := fmt.Sprintf("this version has no %s yet", g.part)
+	if g.instead == "" {
+		l.warn(f.path, "%s; the key is checked, and does nothing", text)
+		return
+	}
+	l.fail(f.path, "%s; %s", text, g.instead)
+}
+
+func isEmpty(f leaf) bool {
+	return f.value.IsZero() || f.value.Kind() == reflect.Slice && f.value.Len() == 0
+}

@@ -1,0 +1,473 @@
+// Command relaymux is a local SOCKS5 and HTTP proxy that carries every
+// connection through relays which only answer requests, to an exit node of its
+// user's own. README.md says how to set it up.
+//
+// This file is the life of the program: flags and file become a config, the
+// config becomes objects, they run until a signal, and stop.
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"relaymux/config"
+	"relaymux/mux"
+	"relaymux/mux/stats"
+	"relaymux/relay/exit"
+	"relaymux/relay/fronted"
+	"relaymux/socks"
+)
+
+// version is set by the linker (Makefile).
+var version = "dev"
+
+// Exit codes: 0 ok, 1 failed while running, 2 usage or config.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// drainTime is how long connections may go on after the first signal. A second
+// signal ends the program at once.
+const drainTime = 5 * time.Second
+
+func main() {
+	a := &app{environ: os.Environ(), out: os.Stdout, err: os.Stderr}
+	os.Exit(a.main(os.Args[1:]))
+}
+
+// An app is one run of the program, with what it has of the world.
+type app struct {
+	environ  []string
+	out, err io.Writer
+}
+
+// A command is what the first argument names.
+type command struct {
+	name, args, what string
+	run              func(a *app, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"run", "[--config F] [flags]", "the proxy; without a config file it runs a node of its own", (*app).runProxy},
+		{"node", "[--config F]", "the exit node", (*app).runNode},
+		{"check", "--config F", "check a config file and stop: exit code 0, or 2 and every mistake in it", (*app).check},
+		{"version", "", "print the version", (*app).version},
+		{"help", "", "print this", (*app).help},
+	}
+}
+
+func (a *app) main(args []string) int {
+	name := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		name, args = args[0], args[1:]
+	}
+	for _, c := range commands() {
+		if c.name == name {
+			return a.exitCode(c.run(a, args))
+		}
+	}
+	fmt.Fprintf(a.err, "relaymux: there is no command %q; relaymux help lists them\n", name)
+	return exitUsage
+}
+
+// errUsage has been told by the flag package already.
+var errUsage = errors.New("usage")
+
+func (a *app) exitCode(err error) int {
+	var bad *config.Error
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.As(err, &bad):
+		for _, p := range bad.Problems() {
+			fmt.Fprintln(a.err, p)
+		}
+		return exitUsage
+	}
+	fmt.Fprintln(a.err, "relaymux:", err)
+	return exitFailed
+}
+
+func (a *app) help([]string) error {
+	fmt.Fprint(a.out, "relaymux carries your connections through relays to a node of your own.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(a.out, "  relaymux %-8s %-22s %s\n", c.name, c.args, c.what)
+	}
+	fmt.Fprint(a.out, "\nrelaymux COMMAND -h lists the flags of a command. README.md has the rest.\n")
+	return nil
+}
+
+func (a *app) version([]string) error {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "dev" && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	fmt.Fprintf(a.out, "relaymux %s %s %s/%s\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return nil
+}
+
+// ---- flags -> config
+
+// options are what a command's flags say.
+type options struct {
+	path  string
+	level slog.Level
+	flags config.Flags
+}
+
+// parse reads a command's flags; those that override keys only if it has some.
+func (a *app) parse(name string, args []string, overrides bool) (options, error) {
+	o := options{flags: config.Flags{}}
+	fs := flag.NewFlagSet("relaymux "+name, flag.ContinueOnError)
+	fs.SetOutput(a.err)
+	fs.StringVar(&o.path, "config", "", "the config `file`; default $RELAYMUX_CONFIG, ~/.config/relaymux/config.toml, /etc/relaymux/config.toml")
+	fs.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	if overrides {
+		o.flags.Register(fs)
+	}
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return o, err
+		}
+		return o, errUsage
+	}
+	if fs.NArg() > 0 {
+		fmt.Fprintf(a.err, "relaymux %s: %q is no flag\n", name, fs.Arg(0))
+		return o, errUsage
+	}
+	return o, nil
+}
+
+func (a *app) load(role config.Role, o options) (*config.Config, error) {
+	cfg, warnings, err := config.Load(config.Source{
+		Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
+	for _, w := range warnings {
+		fmt.Fprintln(a.err, "warning:", w)
+	}
+	return cfg, err
+}
+
+// logger writes to stderr: coloured text for a person, JSON for a collector.
+func (a *app) logger(level slog.Level) *slog.Logger {
+	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return slog.New(tint.NewHandler(f, &tint.Options{
+			Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+	}
+	return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+}
+
+func (a *app) check(args []string) error {
+	o, err := a.parse("check", args, false)
+	if err != nil {
+		return err
+	}
+	path := config.Find(o.path, a.environ)
+	if path == "" {
+		fmt.Fprintln(a.err, "relaymux check: there is no config file; name one by --config F")
+		return errUsage
+	}
+	cfg, err := a.load(config.Any, o)
+	if err != nil {
+		return err
+	}
+	if _, err := deployments(cfg); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "%s: ok\n", path)
+	return nil
+}
+
+// ---- run
+
+func (a *app) runProxy(args []string) error {
+	o, err := a.parse("run", args, true)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.load(config.Run, o)
+	if err != nil {
+		return err
+	}
+	log := a.logger(o.level)
+	ctx, stop := untilSignal(log)
+	defer stop()
+
+	var node *service
+	if cfg.Embedded {
+		if node, err = embed(cfg, log); err != nil {
+			return err
+		}
+	} else if len(cfg.Deployments) == 0 {
+		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
+	}
+	p, err := newProxy(cfg, log)
+	if err != nil {
+		return err
+	}
+	a.greet(cfg, p)
+	return p.run(ctx, node)
+}
+
+// A proxy is the client side: listeners, the protocols on them, the mux.
+type proxy struct {
+	log       *slog.Logger
+	listeners []net.Listener
+	front     *socks.Server
+	mux       *mux.Mux
+	ds        []mux.Deployment
+	stats     *stats.Mux
+}
+
+func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
+	p := &proxy{log: log, stats: new(stats.Mux)}
+	var err error
+	if p.ds, err = deployments(cfg); err != nil {
+		return nil, err
+	}
+	for _, addr := range cfg.Proxy.Listen {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			p.closeListeners()
+			return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT)", err)
+		}
+		p.listeners = append(p.listeners, ln)
+	}
+	p.mux = mux.New(mux.Config{
+		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
+		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
+		Memory: int64(cfg.Limits.Memory), Log: log, Stats: p.stats,
+	})
+	var users []socks.User
+	for _, u := range cfg.Proxy.Users {
+		users = append(users, socks.User{Name: u.Name, Password: u.Password.Reveal()})
+	}
+	p.front = socks.New(socks.Config{
+		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
+		MaxConns: cfg.Limits.Connections, Log: log,
+	})
+	return p, nil
+}
+
+func (p *proxy) closeListeners() {
+	for _, ln := range p.listeners {
+		ln.Close()
+	}
+}
+
+// run serves until ctx ends, then lets connections go on for drainTime. An
+// embedded node outlives them.
+func (p *proxy) run(ctx context.Context, node *service) error {
+	group, ctx := errgroup.WithContext(ctx)
+	nodeCtx, stopNode := context.WithCancel(context.Background())
+	defer stopNode()
+	if node != nil {
+		group.Go(func() error { return node.serve(nodeCtx) })
+	}
+	for _, ln := range p.listeners {
+		group.Go(func() error { return p.front.Serve(ln) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		defer stopNode()
+		p.stop()
+		return nil
+	})
+	return group.Wait()
+}
+
+func (p *proxy) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	p.front.Shutdown(ctx)
+	p.mux.Drain(ctx)
+	ctx, cancel = context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	p.mux.Close(ctx)
+	for _, d := range p.ds {
+		d.Transport.Close()
+	}
+	s := p.stats
+	p.log.Info("stopped", "flows", s.Flows.Load(), "exchanges", s.Exchanges.Load(), "of_which_polls", s.Polls.Load(),
+		"ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load())
+}
+
+// greet tells a person what to do next.
+func (a *app) greet(cfg *config.Config, p *proxy) {
+	addr := p.listeners[0].Addr()
+	for _, ln := range p.listeners {
+		fmt.Fprintf(a.out, "SOCKS5 and HTTP proxy on %s\n", ln.Addr())
+	}
+	if cfg.Embedded {
+		fmt.Fprintln(a.out, "No config file: the exit node is in this process, to try things out.")
+	}
+	fmt.Fprintf(a.out, "  try   curl -x socks5h://%s https://example.com/\n", addr)
+	fmt.Fprintln(a.out, "  stop  Ctrl-C (twice: at once)")
+}
+
+// deployments turns the config's deployments into what the mux uses.
+func deployments(cfg *config.Config) ([]mux.Deployment, error) {
+	accounts := map[string]*mux.Account{}
+	for _, acc := range cfg.Accounts {
+		accounts[acc.Name] = mux.NewAccount(acc.Slots)
+	}
+	var list []mux.Deployment
+	for i := range cfg.Deployments {
+		d := &cfg.Deployments[i]
+		t, err := transport(d)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, mux.Deployment{
+			Name: d.Name, Key: d.Key.Reveal(), Script: t.Script(), Transport: t,
+			Account: accounts[d.Account], Stats: new(stats.Deployment),
+		})
+	}
+	return list, nil
+}
+
+func transport(d *config.Deployment) (*fronted.Transport, error) {
+	u, err := url.Parse(d.URL)
+	if err != nil {
+		return nil, fmt.Errorf("deployment %q: %w", d.Name, err)
+	}
+	var roots *x509.CertPool
+	if d.CAFile != "" {
+		pem, err := os.ReadFile(d.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("deployment %q: reading ca_file: %w", d.Name, err)
+		}
+		roots = x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+	}
+	return fronted.New(fronted.Config{
+		Name: d.Name, URL: u, ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
+		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
+		ExchangeLimit: time.Duration(d.ExchangeLimit),
+	})
+}
+
+// ---- node
+
+func (a *app) runNode(args []string) error {
+	o, err := a.parse("node", args, false)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.load(config.Node, o)
+	if err != nil {
+		return err
+	}
+	log := a.logger(o.level)
+	ctx, stop := untilSignal(log)
+	defer stop()
+	n, err := newService(cfg, log)
+	if err != nil {
+		return err
+	}
+	log.Info("node listens", "address", n.ln.Addr().String(), "certificate_sha256", n.server.Fingerprint())
+	return n.serve(ctx)
+}
+
+// A service is a node with its listener.
+type service struct {
+	ln     net.Listener
+	node   *exit.Node
+	server *exit.Server
+}
+
+func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
+	c := &cfg.Node
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("opening the node's port: %w", err)
+	}
+	s := &service{ln: ln}
+	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
+	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
+		policy.Listen = append(policy.Listen, addr)
+	}
+	s.node, err = exit.New(exit.Config{
+		Key: c.Key.Reveal(), Diagnostics: c.Diagnostics, Policy: policy,
+		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
+		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
+	})
+	if err == nil {
+		s.server, err = exit.NewServer(s.node, exit.TLS{
+			CertFile: c.TLSCert, KeyFile: c.TLSKey, SelfSigned: c.SelfSigned, Plain: c.Plain})
+	}
+	if err != nil {
+		ln.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// serve serves until ctx ends.
+func (s *service) serve(ctx context.Context) error {
+	defer s.node.Close()
+	return s.server.Serve(ctx, s.ln)
+}
+
+// embed starts a node in this process and points the config's only deployment
+// at it, through the same HTTPS that leads to a node elsewhere.
+func embed(cfg *config.Config, log *slog.Logger) (*service, error) {
+	s, err := newService(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	d := &cfg.Deployments[0]
+	d.URL = "https://" + s.ln.Addr().String()
+	if d.PinSHA256, err = hex.DecodeString(s.server.Fingerprint()); err != nil {
+		return nil, fmt.Errorf("the node's own fingerprint: %w", err)
+	}
+	return s, nil
+}
+
+// ---- signals
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. The
+// second ends the process.
+func untilSignal(log *slog.Logger) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		sig, ok := <-signals
+		if !ok {
+			return
+		}
+		log.Info("stopping; once more to stop at once", "signal", sig.String())
+		cancel()
+		if _, ok := <-signals; ok {
+			os.Exit(exitFailed)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel()
+	}
+}

@@ -1,0 +1,118 @@
+package exit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"relaymux/mux/buf"
+)
+
+const (
+	maxBody  = 16 << 20 // as it comes; a script cannot send more than 50 MiB, and ours sends 4
+	maxPlain = 32 << 20 // once decompressed
+
+	bodyLimit = 60 * time.Second // for a whole request body: 280 KB/s for the largest
+)
+
+var (
+	errTooLarge = errors.New("request too large")
+	errMemory   = errors.New("no memory for the request")
+)
+
+// A request is the text of one, in a pooled buffer that is charged to the
+// node's budget. Whoever has it calls release.
+type request struct {
+	n       *Node
+	b       *buf.Buf
+	charged int
+}
+
+func (n *Node) newRequest() *request { return &request{n: n, b: buf.Body()} }
+
+func (q *request) release() {
+	q.b.Release()
+	q.n.bodies.Return(q.charged)
+}
+
+// charge accounts for n more bytes, which are there already.
+func (q *request) charge(n int) {
+	q.charged += n
+	q.n.bodies.Force(n)
+}
+
+// receive reads the body of r under a deadline, decompressed if it was gzip.
+// Without keep it is only read, and there is no request.
+func (n *Node) receive(w http.ResponseWriter, r *http.Request, keep bool) (*request, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyLimit)) // a test's writer has no deadlines
+	if !keep {
+		_, _ = io.CopyN(io.Discard, r.Body, maxBody)
+		return nil, nil
+	}
+	q := n.newRequest()
+	if err := q.fill(r.Body, maxBody); err != nil {
+		q.release()
+		return nil, err
+	}
+	// What net/http reads from now on is only to notice that the client went.
+	_ = rc.SetReadDeadline(time.Time{})
+	if bytes.HasPrefix(q.b.B, gzipMagic) {
+		return q.gunzip()
+	}
+	return q, nil
+}
+
+// gunzip returns the decompressed request in place of q, which it releases.
+func (q *request) gunzip() (*request, error) {
+	defer q.release()
+	plain := q.n.newRequest()
+	if err := q.n.codec.gunzip(plain, q.b.B); err != nil {
+		plain.release()
+		return nil, err
+	}
+	return plain, nil
+}
+
+// fill appends what r has, at most limit bytes.
+func (q *request) fill(r io.Reader, limit int) error {
+	for {
+		if err := q.grow(); err != nil {
+			return err
+		}
+		room := q.b.B[len(q.b.B):min(cap(q.b.B), limit+1, len(q.b.B)+growStep)]
+		k, err := r.Read(room)
+		q.b.B = q.b.B[:len(q.b.B)+k]
+		switch {
+		case len(q.b.B) > limit:
+			return errTooLarge
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading the request: %w", err)
+		}
+	}
+}
+
+// growStep is in how large steps a body is charged and read. The pool's buffers
+// have any capacity, so what counts is how much of one is used.
+const growStep = 64 << 10
+
+// grow makes room for the next read and charges it.
+func (q *request) grow() error {
+	if want := len(q.b.B) + growStep; want > q.charged {
+		more := max(growStep, q.charged/2)
+		if !q.n.bodies.Try(more) {
+			return errMemory
+		}
+		q.charged += more
+	}
+	if cap(q.b.B)-len(q.b.B) < bytes.MinRead {
+		q.b.B = slices.Grow(q.b.B, max(growStep, len(q.b.B)))
+	}
+	return nil
+}

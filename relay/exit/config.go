@@ -1,0 +1,78 @@
+// Package exit is the node: it receives batches of ops from the relays, carries
+// them out against the world, and answers with what the targets sent. It speaks
+// the JSON wire (mux/wire) under POST /tunnel/batch and POST /tunnel; to
+// everybody who does not know the key it is a web server without pages.
+//
+// Words: a session is one TCP connection to a target, known to the client by
+// its sid. An exchange is one request and its answer; a hold is an exchange
+// that is kept open until one of its sessions has something to say.
+//
+// A request goes through the files in this order:
+//
+//	handler.go  path, key, the one 404       body.go, compress.go  its bytes, bounded
+//	batch.go    carries out each op          session.go, read.go, write.go, dial.go
+//	timing.go   when to answer               drain.go  what goes into the answer
+//
+// Nothing here waits for somebody else's target: dials, reads and writes run in
+// goroutines of the session, and an exchange only looks at what they brought.
+package exit
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Config is what a Node needs to know. The zero value of every field but Key
+// stands for its default.
+type Config struct {
+	// Key is the secret that a request must carry under "k".
+	Key string
+
+	// Diagnostics answers a bad request with a JSON error instead of the
+	// 404, and /health for everybody. It makes the node easy to recognise.
+	Diagnostics bool
+
+	// Dialer reaches the targets. If nil, it is NewDialer(Policy).
+	Dialer Dialer
+	Policy Policy
+
+	Memory         int64   // bytes that all buffers may take together; 256 MiB
+	Streams        int     // sessions at a time; 4096
+	DialsPerSecond float64 // over all clients; 0 is no limit
+
+	Reap     time.Duration // a session without op or data for so long ends; 300 s
+	LongPoll time.Duration // longest hold of a batch of polls; 15 s, below a client's 30 s
+
+	// Log gets one line per failed dial and the like at Debug, and nothing
+	// that a prober could fill a disk with above it. If nil, nothing is
+	// logged.
+	Log *slog.Logger
+}
+
+const (
+	defaultMemory   = 256 << 20
+	defaultStreams  = 4096
+	defaultReap     = 300 * time.Second
+	defaultLongPoll = 15 * time.Second
+)
+
+// withDefaults fills in what was left zero.
+func (c Config) withDefaults() Config {
+	orDefault(&c.Memory, defaultMemory)
+	orDefault(&c.Streams, defaultStreams)
+	orDefault(&c.Reap, defaultReap)
+	orDefault(&c.LongPoll, defaultLongPoll)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+var errNoKey = errors.New("exit: a node needs a key")

@@ -1,0 +1,135 @@
+package exit
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"relaymux/mux/wire"
+)
+
+// A Dialer reaches the targets. An error that carries a *wire.DialError says by
+// its Reason what the client is told.
+//
+// DialContext is called from many goroutines, with network "tcp" and an address
+// whose host may be a name. It returns soon after ctx has ended.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// dialLimit bounds a dial, the look-up of the name included (WIRE.md).
+const dialLimit = 10 * time.Second
+
+// connectFailed begins the text of every RESULT of a dial that failed.
+const connectFailed = "connect failed: "
+
+var errDialRate = errors.New("too many new connections at the node")
+
+// NewDialer returns a dialer that reaches what the policy allows. Both address
+// families of a name are tried as net.Dialer does (RFC 8305); the policy sees
+// each address that is really dialled, so that a name which resolves to
+// something else the second time gains nothing.
+func NewDialer(p Policy) (Dialer, error) {
+	checked, err := newPolicy(p)
+	if err != nil {
+		return nil, err
+	}
+	return &policyDialer{checked}, nil
+}
+
+type policyDialer struct{ policy *policy }
+
+func (d *policyDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	name, port, err := splitTarget(address)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.policy.checkName(name, port); err != nil {
+		return nil, err
+	}
+	nd := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		return d.policy.checkAddress(name, address)
+	}}
+	return nd.DialContext(ctx, network, address)
+}
+
+// dial is the goroutine that connects the session.
+func (s *session) dial(ctx context.Context, host string, port uint16) {
+	defer s.stop()
+	s.node.count.dials.Add(1)
+	conn, err := s.node.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		s.node.log.Debug("dial failed", "host", host, "port", port, "err", err)
+		s.dialFailed(err)
+		return
+	}
+	s.connected(conn)
+}
+
+// connected begins the session's work with its target.
+func (s *session) connected(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		_ = conn.Close() // the client went while it was dialled
+		return
+	}
+	s.conn, s.dialing = conn, false
+	s.active = time.Now()
+	s.startWriter()
+	// A goroutine of its own, for this one's stack has grown with the dial.
+	s.node.work.Go(func() { s.readLoop(conn) })
+	s.wake()
+}
+
+// dialFailed keeps the outcome for the op that asks next.
+func (s *session) dialFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.node.count.dialFailures.Add(1)
+	s.dialing = false
+	if !s.over {
+		s.failure = connectFailed + outcome(err)
+		s.shut()
+	}
+}
+
+// outcome is what a client is told about a failed dial: one of wire.Reason's
+// texts, or else the system's own word for it, and never an address.
+func outcome(err error) string {
+	reason := reasonOf(err)
+	var errno syscall.Errno
+	if reason == wire.Failed && errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return reason.String()
+}
+
+// reasonOf finds the kind of a dial's failure.
+func reasonOf(err error) wire.Reason {
+	var typed *wire.DialError
+	if errors.As(err, &typed) {
+		return typed.Reason
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return wire.NameNotFound // whatever its servers had: no address is what it comes to
+	}
+	for _, e := range errnoReasons {
+		if errors.Is(err, e.errno) {
+			return e.reason
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return wire.TimedOut
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return wire.TimedOut
+	}
+	return wire.Failed
+}

@@ -1,0 +1,131 @@
+package exit
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"relaymux/mux/buf"
+)
+
+// A Node is the exit. It is an http.Handler; Server gives it a listener.
+type Node struct {
+	keySum      [sha256.Size]byte
+	diagnostics bool
+	dialer      Dialer
+	dials       *rate.Limiter
+	timing      timing
+	reapAfter   time.Duration
+	log         *slog.Logger
+
+	table  table
+	queues *buf.Budget // what sessions hold: downloads, uploads, reads under way
+	bodies *buf.Budget // what exchanges hold: requests and answers
+	codec  codec
+	spare  sync.Pool // of *exchange
+	count  counters
+
+	ctx  context.Context // of every dial and hold; ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup // every goroutine of the node
+}
+
+// New returns a node that is at work until Close.
+func New(c Config) (*Node, error) {
+	if c.Key == "" {
+		return nil, errNoKey
+	}
+	c = c.withDefaults()
+	if c.Dialer == nil {
+		d, err := NewDialer(c.Policy)
+		if err != nil {
+			return nil, fmt.Errorf("exit: reading the egress policy: %w", err)
+		}
+		c.Dialer = d
+	}
+	n := &Node{
+		keySum:      sha256.Sum256([]byte(c.Key)),
+		diagnostics: c.Diagnostics,
+		dialer:      c.Dialer,
+		dials:       dialLimiter(c.DialsPerSecond),
+		timing:      timing{longPoll: c.LongPoll},
+		reapAfter:   c.Reap,
+		log:         c.Log,
+		table:       newTable(c.Streams),
+	}
+	// Half for what waits, half for what is on its way, so that neither a
+	// flood of requests nor targets that nobody collects from starve the other.
+	n.queues, n.bodies = buf.NewBudget(c.Memory/2), buf.NewBudget(c.Memory/2)
+	if err := n.codec.init(); err != nil {
+		return nil, fmt.Errorf("exit: preparing zstd: %w", err)
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.work.Go(n.reapLoop)
+	return n, nil
+}
+
+// dialLimiter allows bursts of a second's worth: a page opens its connections
+// all at once.
+func dialLimiter(perSecond float64) *rate.Limiter {
+	if perSecond <= 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
+}
+
+// Close resets all sessions, answers the held exchanges, and returns when the
+// node's goroutines have ended. Exchanges that come later are answered as if
+// their sessions had been reset.
+func (n *Node) Close() {
+	n.stop()
+	for _, s := range n.table.close() {
+		s.abort()
+	}
+	n.work.Wait()
+}
+
+// Stats is a snapshot of a node's counters.
+type Stats struct {
+	Sessions     int    // open now
+	Memory       int64  // bytes charged now
+	Exchanges    uint64 // with the right key
+	Probes       uint64 // answered with the 404
+	Overloads    uint64 // answered with 503 for want of memory
+	Dials        uint64
+	DialFailures uint64
+	Refused      uint64 // not dialled: a limit was reached
+	Reaped       uint64 // sessions ended for being idle
+	Overruns     uint64 // sessions reset because their upload queue was full
+	BytesUp      uint64 // to targets
+	BytesDown    uint64 // from targets
+}
+
+type counters struct {
+	exchanges, probes, overloads               atomic.Uint64
+	dials, dialFailures, refused               atomic.Uint64
+	reaped, overruns, bytesUp, bytesDown, lost atomic.Uint64
+}
+
+// Stats returns the counters as they are now.
+func (n *Node) Stats() Stats {
+	return Stats{
+		Sessions:     n.table.len(),
+		Memory:       n.queues.Used() + n.bodies.Used(),
+		Exchanges:    n.count.exchanges.Load(),
+		Probes:       n.count.probes.Load(),
+		Overloads:    n.count.overloads.Load(),
+		Dials:        n.count.dials.Load(),
+		DialFailures: n.count.dialFailures.Load(),
+		Refused:      n.count.refused.Load(),
+		Reaped:       n.count.reaped.Load(),
+		Overruns:     n.count.overruns.Load(),
+		BytesUp:      n.count.bytesUp.Load(),
+		BytesDown:    n.count.bytesDown.Load(),
+	}
+}

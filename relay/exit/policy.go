@@ -1,0 +1,145 @@
+package exit
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"relaymux/mux/wire"
+)
+
+// Policy is which targets the node dials. Without more words it is the public
+// Internet, but for mail: not the node's own machine and network, not what only
+// makes sense there, and not what a cloud tells only to its machines.
+type Policy struct {
+	// AllowPrivate opens private and loopback addresses and the machine's own.
+	// Cloud metadata, link-local, multicast and the like stay closed.
+	AllowPrivate bool
+
+	// Allow and Deny are lists of CIDRs, name suffixes, ports, and host:port.
+	// Allow wins, also over what is closed by default: an entry with a host
+	// opens that host, a port opens that port, host:port both.
+	Allow, Deny []string
+
+	// Listen are the node's own listeners, which it never dials. An
+	// unspecified address stands for all of the machine's.
+	Listen []netip.AddrPort
+}
+
+// policy is a Policy ready to be asked.
+type policy struct {
+	allowPrivate bool
+	allow, deny  []rule
+	listen       []netip.AddrPort
+	own          ownAddrs
+}
+
+func newPolicy(p Policy) (*policy, error) {
+	allow, err := parseRules(p.Allow)
+	if err != nil {
+		return nil, fmt.Errorf("allow: %w", err)
+	}
+	deny, err := parseRules(p.Deny)
+	if err != nil {
+		return nil, fmt.Errorf("deny: %w", err)
+	}
+	deny = append(deny, rule{port: portSMTP})
+	for _, name := range metadataNames() {
+		deny = append(deny, rule{name: name})
+	}
+	return &policy{allowPrivate: p.AllowPrivate, allow: allow, deny: deny, listen: p.Listen}, nil
+}
+
+// portSMTP is refused by default: mail from an exit is spam, and gets its address
+// listed. Submission (587, 465) asks for a password and is open.
+const portSMTP = 25
+
+// metadataNames are what clouds call the service that hands out a machine's
+// credentials. Their addresses are closed as well; the names are refused before
+// a resolver could say something else.
+func metadataNames() []string {
+	return []string{"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
+}
+
+// splitTarget splits what is to be dialled. A name that cannot be one is said not
+// to exist.
+func splitTarget(address string) (name string, port uint16, err error) {
+	host, p, err := net.SplitHostPort(address)
+	if err != nil || !validName(host) {
+		return "", 0, &wire.DialError{Reason: wire.NameNotFound}
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		return "", 0, &wire.DialError{Reason: wire.Failed}
+	}
+	return canonicalName(host), uint16(n), nil
+}
+
+// checkName refuses a target before its name is resolved. What depends on the
+// address is left to checkAddress, and so is a rule about addresses that may
+// allow what a rule about names denies.
+func (p *policy) checkName(name string, port uint16) error {
+	if p.denied(name, netip.Addr{}, port) {
+		return errDenied()
+	}
+	return nil
+}
+
+// checkAddress refuses an address that is about to be dialled for name.
+func (p *policy) checkAddress(name, address string) error {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errDenied()
+	}
+	addr, port := a.Addr().Unmap(), a.Port()
+	if p.denied(name, addr, port) || p.closed(name, addr, port) {
+		return errDenied()
+	}
+	return nil
+}
+
+func errDenied() error { return &wire.DialError{Reason: wire.Denied} }
+
+// denied asks the deny list. An entry about a host is lifted by an allow entry
+// about the host, one about a port by one about the port.
+func (p *policy) denied(name string, addr netip.Addr, port uint16) bool {
+	for _, r := range p.deny {
+		if r.matches(name, addr, port) && !p.allows(r.hasHost(), name, addr, port) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports whether the allow list opens the host, or else the port.
+func (p *policy) allows(host bool, name string, addr netip.Addr, port uint16) bool {
+	return slices.ContainsFunc(p.allow, func(r rule) bool {
+		about := r.port != 0
+		if host {
+			about = r.hasHost()
+		}
+		return about && r.matches(name, addr, port)
+	})
+}
+
+// closed reports whether the address is one that no deny list needs to name.
+func (p *policy) closed(name string, addr netip.Addr, port uint16) bool {
+	if p.allows(true, name, addr, port) {
+		return false
+	}
+	own := p.own.has(addr)
+	for _, l := range p.listen {
+		if l.Port() == port && (l.Addr() == addr || l.Addr().IsUnspecified() && (own || addr.IsLoopback())) {
+			return true
+		}
+	}
+	if own && !p.allowPrivate {
+		return true
+	}
+	if inner, ok := embedded(addr); ok && p.closed(name, inner, port) {
+		return true
+	}
+	return within(alwaysClosed(), addr) || !p.allowPrivate && within(privateSpace(), addr)
+}

@@ -1,0 +1,226 @@
+package exit
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/wire"
+)
+
+const (
+	maxQueue = 16 << 20 // bytes of one direction that a session holds at most
+	lean     = 4 << 10  // what a session may always read, or take in, when it holds nothing
+)
+
+// download is what the target has sent and no answer has carried yet.
+type download struct {
+	chunks []chunk
+	size   int    // bytes in chunks
+	off    uint64 // bytes taken out since the beginning
+	ended  bool   // nothing more will come
+	rst    bool   // and it did not end by FIN
+	told   bool   // a RESULT has said so
+}
+
+// A chunk is a buffer and the part of it that is still to be taken.
+type chunk struct {
+	b *buf.Buf
+	p []byte
+}
+
+// readLoop is the goroutine that reads from the target, as long as there is
+// room for it: a full queue stops it, and TCP stops the target.
+func (s *session) readLoop(conn net.Conn) {
+	read := newReader(s, conn)
+	for s.awaitRoom() {
+		b, err := read()
+		if !s.arrived(b, err) {
+			return
+		}
+	}
+}
+
+// awaitRoom returns when the next read may begin, and false if there is none.
+func (s *session) awaitRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.over && !s.closing && !s.hasRoom() {
+		s.room.Wait()
+	}
+	return !s.over
+}
+
+// hasRoom is true for an empty queue in any case. Of the memory that others give
+// back, one that is not empty hears nothing, but then its client is yet to come.
+func (s *session) hasRoom() bool {
+	return s.down.size == 0 || s.down.size < maxQueue && fits(s.node.queues, s.held.Load(), buf.Max)
+}
+
+// lend returns a charged buffer for a read of size bytes, or of less if memory is
+// short. It takes no lock, for it is called from within a RawConn, whose Close
+// waits for it.
+func (s *session) lend(size int) *buf.Buf {
+	if size > lean && !fits(s.node.queues, s.held.Load(), size) {
+		size = lean
+	}
+	b := buf.Get(size)
+	s.charge(cap(b.B))
+	return b
+}
+
+// discard gives a charged buffer back.
+func (s *session) discard(b *buf.Buf) {
+	s.discharge(cap(b.B))
+	b.Release()
+}
+
+// charge accounts for n bytes of capacity that the session holds from now on.
+func (s *session) charge(n int) {
+	s.held.Add(int64(n))
+	s.node.queues.Force(n)
+}
+
+// discharge accounts for n bytes that it holds no longer.
+func (s *session) discharge(n int) {
+	s.held.Add(-int64(n))
+	s.node.queues.Return(n)
+}
+
+// arrived takes over what a read brought, b possibly nil, and reports whether to
+// go on reading.
+func (s *session) arrived(b *buf.Buf, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b != nil && (s.over || s.closing) {
+		s.discard(b)
+	} else if b != nil {
+		s.active = time.Now()
+		s.down.push(s, b)
+	}
+	if err != nil {
+		s.readEnded(err)
+	}
+	s.wake()
+	return err == nil && !s.over
+}
+
+// readEnded notes that nothing more comes from the target. If it did not say so
+// by a FIN, then the other direction is dead too.
+func (s *session) readEnded(err error) {
+	if s.over {
+		return
+	}
+	s.down.ended = true
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	s.down.rst = true
+	s.up.end(s)
+	_ = s.conn.Close() // broken already
+	if s.closing {
+		s.shut()
+	}
+}
+
+// push appends b. A read of less than half the buffer moves to where it fits:
+// behind the last one, or into a buffer of its size, so that 200 bytes that wait
+// never pin 64 KiB.
+func (d *download) push(s *session, b *buf.Buf) {
+	d.size += len(b.B)
+	if len(b.B) < cap(b.B)/2 {
+		if d.appendToLast(b.B) {
+			s.discard(b)
+			return
+		}
+		small := buf.Copy(b.B)
+		s.charge(cap(small.B))
+		s.discard(b)
+		b = small
+	}
+	d.chunks = append(d.chunks, chunk{b, b.B})
+}
+
+// appendToLast writes only behind what an answer that shares the buffer reads.
+func (d *download) appendToLast(p []byte) bool {
+	if len(d.chunks) == 0 {
+		return false
+	}
+	last := &d.chunks[len(d.chunks)-1]
+	if cap(last.p)-len(last.p) < len(p) {
+		return false
+	}
+	last.p = append(last.p, p...)
+	return true
+}
+
+// take moves at most limit bytes into r, whose Data lies in the pieces that it
+// appends to taken.
+func (d *download) take(s *session, limit int, r *wire.Result, taken []piece) []piece {
+	whole := 0
+	for whole < len(d.chunks) && limit >= len(d.chunks[whole].p) {
+		c := d.chunks[whole]
+		limit -= len(c.p)
+		r.Data = append(r.Data, c.p)
+		taken = append(taken, piece{c.b, cap(c.b.B)})
+		s.held.Add(-int64(cap(c.b.B))) // the piece carries the charge from here
+		whole++
+	}
+	d.chunks = d.chunks[:copy(d.chunks, d.chunks[whole:])]
+	if limit > 0 && len(d.chunks) > 0 {
+		c := &d.chunks[0]
+		r.Data = append(r.Data, c.p[:limit:limit])
+		taken = append(taken, piece{c.b.Retain(), 0})
+		c.p = c.p[limit:]
+	}
+	n := r.Len()
+	d.size -= n
+	d.off += uint64(n)
+	if d.size == 0 {
+		d.chunks = nil // an idle session keeps nothing
+	}
+	return taken
+}
+
+// drop releases what will not be taken.
+func (d *download) drop(s *session) {
+	for _, c := range d.chunks {
+		s.discard(c.b)
+	}
+	d.chunks, d.size = nil, 0
+}
+
+// bufferedReader reads from a connection that cannot be asked whether there is
+// something to read, so that it has to own a buffer while it waits: the
+// smallest, and larger ones only while they get filled.
+type bufferedReader struct {
+	s    *session
+	conn net.Conn
+	size int
+}
+
+func newBufferedReader(s *session, conn net.Conn) *bufferedReader {
+	return &bufferedReader{s: s, conn: conn, size: minRead}
+}
+
+const minRead = 512
+
+// read returns a charged buffer with what there was, or nil, and the error that
+// came with it.
+func (r *bufferedReader) read() (*buf.Buf, error) {
+	b := r.s.lend(r.size)
+	k, err := r.conn.Read(b.B[:cap(b.B)])
+	b.B = b.B[:k]
+	switch {
+	case k == 0:
+		r.s.discard(b)
+		return nil, err
+	case k == cap(b.B):
+		r.size = min(4*cap(b.B), buf.Max)
+	default:
+		r.size = minRead
+	}
+	return b, err
+}

@@ -1,0 +1,94 @@
+package exit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Limits of the listener. A request's body and answer have theirs in body.go
+// and handler.go, for they depend on its size.
+const (
+	headerLimit   = 10 * time.Second
+	idleLimit     = 2 * time.Minute // relays reuse connections for a minute or so
+	maxHeader     = 16 << 10        // a script's is below 1 KiB; its platform's limit is 8
+	shutdownLimit = 5 * time.Second
+)
+
+// TLS says what the node's listener speaks: a certificate from files, one made
+// at start, or none.
+type TLS struct {
+	CertFile, KeyFile string // PEM; read again when they change
+	SelfSigned        bool
+	Plain             bool
+}
+
+// A Server gives a node its listener: HTTP/1.1, and h2 where there is TLS.
+type Server struct {
+	node        *Node
+	http        *http.Server
+	fingerprint string
+}
+
+// NewServer returns a server for n. With files, they must be good now; later
+// ones that are not leave the last good ones in use.
+func NewServer(n *Node, t TLS) (*Server, error) {
+	s := &Server{node: n, http: &http.Server{
+		Handler:                      n,
+		ReadHeaderTimeout:            headerLimit,
+		IdleTimeout:                  idleLimit,
+		MaxHeaderBytes:               maxHeader,
+		ErrorLog:                     slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what scanners do
+		DisableGeneralOptionsHandler: true,                                                // OPTIONS * is a 404 too
+	}}
+	if t.Plain {
+		return s, nil
+	}
+	if err := s.useTLS(t); err != nil {
+		return nil, fmt.Errorf("exit: preparing TLS: %w", err)
+	}
+	return s, nil
+}
+
+// Fingerprint is the SHA-256 of a self-signed certificate in hex, by which a
+// client can pin it, and otherwise empty.
+func (s *Server) Fingerprint() string { return s.fingerprint }
+
+// Serve answers requests on ln, which it closes, until ctx ends. Then it closes
+// the node, which answers what is held, and gives the answers a few seconds to
+// get out. The error is the listener's; being told to stop is none.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	stopped := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		s.stop()
+	})
+	err := s.serve(ln)
+	if !release() {
+		<-stopped
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("exit: serving %s: %w", ln.Addr(), err)
+}
+
+func (s *Server) serve(ln net.Listener) error {
+	if s.http.TLSConfig == nil {
+		return s.http.Serve(ln)
+	}
+	return s.http.ServeTLS(ln, "", "")
+}
+
+func (s *Server) stop() {
+	s.node.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // whoever is still reading has had its time
+	}
+}

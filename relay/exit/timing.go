@@ -1,0 +1,94 @@
+package exit
+
+import "time"
+
+// When a batch is answered. Theirs to bound: 350 ms for a batch that writes,
+// the client's 30 s for a poll (WIRE.md). A way through a relay takes about
+// 1.5 s, so it pays to wait a little for what would otherwise cost another.
+const (
+	// writeLimit is the longest that a batch with a write or a connect waits.
+	writeLimit = 350 * time.Millisecond
+
+	// settleStep is how long such a batch, once one session has news, waits
+	// for those of the next. The origins of one page answer within 20..150 ms
+	// of each other, one after the other.
+	settleStep = 30 * time.Millisecond
+
+	// settleAll is for the second segment of an answer whose first has just
+	// arrived, when there is nothing else to wait for.
+	settleAll = 200 * time.Microsecond
+
+	// settlePoll is the same for a poll. It is longer, so that an upload and
+	// its echo go by the upload's exchange and leave the held poll alone.
+	settlePoll = 2 * time.Millisecond
+)
+
+type timing struct{ longPoll time.Duration }
+
+// progress is how far the ops of a batch have got.
+type progress struct {
+	polling bool // only polls and closes
+	open    int  // ops without an answer; beside writes and connects, polls do not count
+	blocked int  // of open: their target does not read, and there is nothing else to wait for
+	told    int  // have an answer that did not come from a target, as of an unknown session
+	news    int  // sessions with data, an end, or the outcome of a dial
+
+	since time.Duration // from the start of the exchange until news last grew
+}
+
+// stage is how far one op has got.
+type stage uint8
+
+const (
+	waiting stage = iota // nothing is there
+	blocked              // its bytes wait for the target to read
+	settled              // done, without anything to say
+	told                 // its session's end was told before
+	news                 // its session has something to tell
+)
+
+// count adds an op; urgent ops are those that the answer waits for.
+func (p *progress) count(s stage, urgent bool) {
+	switch s {
+	case waiting, blocked:
+		if urgent {
+			p.open++
+		}
+		if urgent && s == blocked {
+			p.blocked++
+		}
+	case told:
+		p.told++
+	case news:
+		p.news++
+	}
+}
+
+// left returns how much longer to wait, now being the age of the exchange; not
+// more than 0 is to answer.
+func (t timing) left(p *progress, now time.Duration) time.Duration {
+	return t.due(p) - now
+}
+
+// due returns the age at which to answer if nothing changes.
+func (t timing) due(p *progress) time.Duration {
+	switch {
+	case p.polling && p.told > 0:
+		return 0
+	case p.polling && p.news > 0:
+		return min(p.since+settlePoll, t.longPoll)
+	case p.open == 0 && p.news == 0:
+		return 0
+	case p.open == 0:
+		return min(p.since+settleAll, writeLimit)
+	case p.polling:
+		return t.longPoll
+	case p.news > 0:
+		return min(p.since+settleStep, writeLimit)
+	case p.blocked == p.open && p.told == 0:
+		// Nobody is delayed by it but a client that sends faster than its
+		// target reads: this is the wire's only way to slow it down.
+		return t.longPoll
+	}
+	return writeLimit
+}

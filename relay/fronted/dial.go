@@ -1,0 +1,103 @@
+package fronted
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// dialer opens the connections of one deployment: to the address, and with the
+// TLS name, that the config puts in the place of the URL's.
+type dialer struct {
+	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
+	connectTo string // host:port, or empty: the address that is asked for
+	tls       *tls.Config
+	limit     time.Duration // for name, connect and TLS together
+}
+
+// dialError is a failure before the first byte of a request.
+type dialError struct {
+	doing string
+	limit time.Duration
+	err   error
+}
+
+func (e *dialError) Error() string { return e.doing + ": " + e.err.Error() }
+func (e *dialError) Unwrap() error { return e.err }
+
+// plain connects; its signature is that of http.Transport.DialContext.
+func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.limit)
+	defer cancel()
+	return d.connect(ctx, network, addr)
+}
+
+// secure connects and shakes hands; for http.Transport.DialTLSContext, which
+// wants a *tls.Conn to see the outcome of ALPN.
+func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.limit)
+	defer cancel()
+	raw, err := d.connect(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls
+	if config.ServerName == "" {
+		config = config.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, &dialError{fmt.Sprintf("TLS with %q", config.ServerName), d.limit, err}
+	}
+	return conn, nil
+}
+
+func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.connectTo != "" {
+		addr = d.connectTo
+	}
+	conn, err := d.dial(ctx, network, addr)
+	if err != nil {
+		return nil, &dialError{"connecting to " + addr, d.limit, err}
+	}
+	return conn, nil
+}
+
+var errPin = errors.New("the certificate is not the one of pin_sha256")
+
+func tlsConfig(c Config, protocols []string) *tls.Config {
+	t := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         c.ServerName,
+		RootCAs:            c.RootCAs,
+		NextProtos:         protocols,
+		InsecureSkipVerify: c.InsecureSkipVerify,
+		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+	}
+	if len(c.PinSHA256) != 0 {
+		t.InsecureSkipVerify = true // the pin is the verification
+		t.VerifyConnection = verifyPin(c.PinSHA256)
+	}
+	return t
+}
+
+// verifyPin runs in every handshake, also in resumed ones.
+func verifyPin(pin []byte) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		if len(s.PeerCertificates) == 0 {
+			return errPin
+		}
+		sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+		if subtle.ConstantTimeCompare(sum[:], pin) != 1 {
+			return errPin
+		}
+		return nil
+	}
+}

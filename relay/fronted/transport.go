@@ -1,0 +1,198 @@
+// Package fronted carries exchanges over HTTPS, by HTTP/1.1 or h2, to scripts,
+// binary relays and nodes. The address that it connects to and the name that
+// TLS shows may be others than the URL's: the front.
+//
+// An exchange is a POST, for scripts followed by the GET that the script
+// redirects to, and ends as the answer's text or as a *relay.Failure. The
+// files in the order of an exchange: transport, loan (the request's bytes),
+// dial, watch (the limits), redirect, answer, then classify and pages for
+// what is no answer, failure for what went wrong below HTTP.
+package fronted
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"relaymux/relay"
+)
+
+// Transport is a relay.Transport of one deployment, with a pool of connections
+// of its own.
+type Transport struct {
+	config Config
+	target *url.URL
+	script bool
+	limits limits
+	http   *http.Transport
+}
+
+var _ relay.Transport = (*Transport)(nil)
+
+// New checks c, whose errors name the config's key, and connects nowhere yet.
+func New(c Config) (*Transport, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Transport{
+		config: c,
+		target: c.target(),
+		script: c.script(),
+		limits: limitsOf(c.ExchangeLimit),
+		http:   pool(c),
+	}, nil
+}
+
+// pool is the deployment's http.Transport. Its Proxy is nil on purpose: the
+// environment's proxy may well be this program.
+func pool(c Config) *http.Transport {
+	protocols, names := versions(c)
+	step := stepLimit(c.ExchangeLimit)
+	d := &dialer{dial: c.Dial, tls: tlsConfig(c, names), limit: step}
+	if c.ConnectTo != "" {
+		d.connectTo = c.dialAddr()
+	}
+	return &http.Transport{
+		DialContext:    d.plain,
+		DialTLSContext: d.secure,
+		Protocols:      protocols,
+		// All exchanges share an h2 connection: a dead one must not wait for
+		// each of them to find out.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step, PingTimeout: step},
+		MaxConnsPerHost:        c.MaxConns,
+		MaxIdleConnsPerHost:    max(c.MaxConns, 64), // two accounts' worth of slots (30 each)
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10, // the largest seen is 8 KiB of a script's
+	}
+}
+
+// versions are the HTTP versions to speak, and their ALPN names (RFC 7301).
+func versions(c Config) (*http.Protocols, []string) {
+	p := new(http.Protocols)
+	switch {
+	case c.HTTP == "2":
+		p.SetHTTP2(true)
+		p.SetUnencryptedHTTP2(c.URL.Scheme == "http")
+		return p, []string{"h2"}
+	case c.HTTP == "1.1" || c.script():
+		p.SetHTTP1(true)
+		return p, []string{"http/1.1"}
+	}
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	return p, []string{"h2", "http/1.1"}
+}
+
+// Exchange implements relay.Transport.
+func (t *Transport) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
+	ctx, w := newWatch(ctx, t.limits)
+	defer w.stop()
+	x := &exchange{Transport: t, watch: w, head: body[:min(len(body), headSize)]}
+	x.loan.data, x.loan.progress = body, func() { w.moved(sending) }
+	defer x.loan.end()
+
+	resp, err := x.roundTrips(ctx)
+	if err != nil {
+		return answer, x.failure(ctx, err)
+	}
+	defer resp.Body.Close()
+	defer closeOnCancel(ctx, resp)()
+	w.enter(receiving)
+	got, err := x.receive(resp, answer)
+	if err != nil {
+		return answer, x.failure(ctx, err)
+	}
+	return got, nil
+}
+
+// closeOnCancel ends the reading of an answer when ctx does. HTTP/1.1 does so by
+// itself. The h2 of net/http (Go 1.26) does not while the rest of the request
+// waits for the server's flow control: it looks at the context again only
+// when that has moved.
+func closeOnCancel(ctx context.Context, resp *http.Response) (stop func() bool) {
+	if resp.ProtoMajor < 2 {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(ctx, func() { resp.Body.Close() })
+}
+
+// Close implements relay.Transport.
+func (t *Transport) Close() { t.http.CloseIdleConnections() }
+
+// headSize is how much of the request is looked at so that no error text
+// repeats it: the key stands in its first bytes.
+const headSize = 512
+
+// exchange is one call of Exchange.
+type exchange struct {
+	*Transport
+	watch *watch
+	loan  loan
+	head  []byte      // borrowed, the first headSize bytes of the request
+	sent  atomic.Bool // a connection was found, something may have left
+}
+
+// roundTrips is the POST and the GETs that it leads to.
+func (x *exchange) roundTrips(ctx context.Context) (*http.Response, error) {
+	req := x.post(ctx)
+	resp, err := x.http.RoundTrip(req)
+	for hop := 1; err == nil && isRedirect(resp.StatusCode); hop++ {
+		next, refused := x.follow(resp, req, hop)
+		discard(resp)
+		if refused != nil {
+			return nil, refused
+		}
+		req = x.get(ctx, next)
+		resp, err = x.http.RoundTrip(req)
+	}
+	return resp, err
+}
+
+// post is the request that carries the body. GetBody lets net/http repeat it
+// on another connection when a pooled one turns out dead before a byte of it
+// was written; a POST it repeats in no other case.
+func (x *exchange) post(ctx context.Context) *http.Request {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) {
+			x.sent.Store(true)
+			x.watch.enter(sending)
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) { x.watch.enter(answering) },
+	})
+	req := x.request(ctx, http.MethodPost, x.target)
+	req.Header.Set("Content-Type", "application/json")
+	req.ContentLength = int64(len(x.loan.data))
+	req.GetBody = x.loan.reader
+	req.Body, _ = x.loan.reader()
+	return req
+}
+
+// get is the request of a redirect. Where TLS shows a name of the front's, all
+// hosts are behind that front: the pooled connections serve this one as well.
+func (x *exchange) get(ctx context.Context, to *url.URL) *http.Request {
+	req := x.request(ctx, http.MethodGet, to)
+	if x.config.ServerName != "" {
+		front := *to
+		front.Host = x.target.Host
+		req.URL, req.Host = &front, to.Host
+	}
+	return req
+}
+
+func (x *exchange) request(ctx context.Context, method string, to *url.URL) *http.Request {
+	h := http.Header{"User-Agent": {x.config.UserAgent}} // "" keeps net/http from sending its own
+	req := &http.Request{Method: method, URL: to, Host: to.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	return req.WithContext(ctx)
+}
+
+// discard reads the rest of a short body, so that its connection can be used
+// again, and closes it.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+	resp.Body.Close()
+}

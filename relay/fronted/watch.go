@@ -1,0 +1,100 @@
+package fronted
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// phase is how far an exchange has come.
+type phase uint8
+
+const (
+	waiting   phase = iota // for a connection, a pooled or a new one
+	sending                // the request, ends when all of it is written
+	answering              // until the head of the last answer, across redirects
+	receiving              // the body of the answer
+)
+
+var phaseText = [...]string{
+	waiting: "no connection", sending: "sending the request stalled",
+	answering: "no answer", receiving: "the answer stalled",
+}
+
+// limits are the longest that an exchange may stay without progress, by phase.
+type limits [receiving + 1]time.Duration
+
+// limitsOf derives the limits from the one number that is configured. A body in
+// motion has no limit of its own: a slow last mile is slow, not broken, so
+// only the gaps in it count.
+func limitsOf(exchange time.Duration) limits {
+	gap := stepLimit(exchange)
+	return limits{waiting: exchange, sending: gap, answering: exchange, receiving: gap}
+}
+
+// stepLimit bounds a step that needs a few round trips and no waiting for data:
+// name, connect and TLS of a connection; the next bytes of a body. A third
+// leaves time for another attempt elsewhere; 10 s is what a TCP handshake
+// takes that lost three SYNs (1 + 2 + 4 s, RFC 6298 section 2).
+func stepLimit(exchange time.Duration) time.Duration { return min(10*time.Second, exchange/3) }
+
+// overdue is the cause of a context that a watch has cancelled.
+type overdue struct {
+	phase phase
+	limit time.Duration
+}
+
+func (o *overdue) Error() string {
+	return fmt.Sprintf("%s for %v", phaseText[o.phase], o.limit)
+}
+
+// watch cancels an exchange that stays too long in one phase.
+type watch struct {
+	limits limits
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	phase phase
+	timer *time.Timer
+}
+
+// newWatch starts to watch an exchange under the context it returns.
+func newWatch(ctx context.Context, l limits) (context.Context, *watch) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watch{limits: l, cancel: cancel}
+	w.timer = time.AfterFunc(l[waiting], w.expire)
+	return ctx, w
+}
+
+func (w *watch) expire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cancel(&overdue{w.phase, w.limits[w.phase]})
+}
+
+// enter says that the exchange has come to phase p. A word that comes late,
+// about an earlier phase, is ignored: the parts of net/http run side by side.
+func (w *watch) enter(p phase) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p > w.phase {
+		w.phase = p
+		w.timer.Reset(w.limits[p])
+	}
+}
+
+// moved says that bytes of phase p have moved.
+func (w *watch) moved(p phase) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p == w.phase {
+		w.timer.Reset(w.limits[p])
+	}
+}
+
+// stop ends the watch and its context.
+func (w *watch) stop() {
+	w.timer.Stop()
+	w.cancel(context.Canceled)
+}

@@ -1,0 +1,80 @@
+package relaytest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+)
+
+// Transport returns an http.Transport on the network.
+func (n *Network) Transport() *http.Transport {
+	return &http.Transport{DialContext: n.Dial, DisableCompression: true, MaxIdleConnsPerHost: 256}
+}
+
+// Connect opens a connection to host and port through the proxy's SOCKS5 side,
+// names as names.
+func (s *Stack) Connect(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := s.Dial(ctx, "tcp", s.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	if err := socks5(conn, address); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// socks5 is the client's side of RFC 1928, without authentication.
+func socks5(conn net.Conn, address string) error {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return err
+	}
+	request := []byte{5, 1, 0, 5, 1, 0}
+	if ip, err := netip.ParseAddr(host); err != nil {
+		request = append(request, 3, byte(len(host)))
+		request = append(request, host...)
+	} else if ip.Is4() {
+		request = append(append(request, 1), ip.AsSlice()...)
+	} else {
+		request = append(append(request, 4), ip.AsSlice()...)
+	}
+	if _, err := conn.Write(append(request, byte(port>>8), byte(port))); err != nil {
+		return err
+	}
+	var reply [2 + 10]byte
+	if _, err := io.ReadFull(conn, reply[:]); err != nil {
+		return fmt.Errorf("reading the SOCKS reply: %w", err)
+	}
+	if code := reply[3]; code != 0 {
+		return SOCKSError(code)
+	}
+	return nil
+}
+
+// A SOCKSError is a reply code other than success.
+type SOCKSError byte
+
+func (e SOCKSError) Error() string { return fmt.Sprintf("SOCKS reply %d", byte(e)) }
+
+// Client returns an HTTP client that uses the proxy, over SOCKS5 or as an HTTP
+// proxy.
+func (s *Stack) Client(overSOCKS bool) *http.Client {
+	t := &http.Transport{DialContext: s.Dial, DisableCompression: true, MaxIdleConnsPerHost: 256}
+	if overSOCKS {
+		t.DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) { return s.Connect(ctx, addr) }
+	} else {
+		t.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: s.Proxy})
+	}
+	return &http.Client{Transport: t}
+}

@@ -1,0 +1,126 @@
+package relaytest
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport is the shape of the program: what a package may import of the
+// others. Imports run down only: main -> config, socks -> mux -> relay. The
+// node (relay/exit) and the mux meet in the leaves below mux, each of which
+// may import only leaves that stand further down in this list.
+var mayImport = map[string][]string{
+	"":                {"config", "socks", "mux", "mux/stats", "relay/exit", "relay/fronted"},
+	"config":          {},
+	"socks":           {"mux", "mux/wire"},
+	"mux":             {"mux/wire", "mux/buf", "mux/stats", "relay"},
+	"relay/exit":      {"mux/wire", "mux/buf"},
+	"relay/fronted":   {"relay"},
+	"relay/relaytest": {"socks", "mux", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
+	"relay":           {},
+	"mux/wire":        {},
+	"mux/buf":         {},
+	"mux/stats":       {},
+}
+
+// home is where an outside package may be imported, and nowhere else, so that
+// what it does can be done otherwise by changing one package.
+var home = map[string][]string{
+	"github.com/BurntSushi/toml":         {"config"},
+	"github.com/armon/go-socks5":         {"socks"},
+	"github.com/valyala/bytebufferpool":  {"mux/buf"},
+	"github.com/emmansun/base64":         {"mux/wire"},
+	"github.com/klauspost/compress/gzip": {"relay/exit"},
+	"github.com/klauspost/compress/zstd": {"relay/exit"},
+	"github.com/lmittmann/tint":          {""},
+	"golang.org/x/sync/semaphore":        {"mux"},
+	"golang.org/x/sync/errgroup":         {""},
+	"golang.org/x/term":                  {""},
+	"golang.org/x/time/rate":             {"socks", "relay/exit"},
+	"golang.org/x/sys/unix":              {},
+	"net/http":                           {"socks", "relay/fronted", "relay/exit"},
+	"os/exec":                            {},
+	"unsafe":                             {},
+	"math/rand":                          {}, // math/rand/v2 or crypto/rand
+	"log":                                {}, // log/slog, handed in
+	"io/ioutil":                          {},
+	"encoding/json":                      {}, // mux/wire
+	"relaymux/relay/relaytest":           {}, // for tests
+	"golang.org/x/net/context":           {},
+}
+
+func TestImports(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "testdata") {
+			if err == nil {
+				err = fs.SkipDir
+			}
+			return err
+		}
+		if d.IsDir() || filepath.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		rel, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		checkFile(t, file, strings.TrimPrefix(filepath.ToSlash(rel), "."))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkFile(t *testing.T, file, pkg string) {
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	allowed, known := mayImport[pkg]
+	if !known {
+		t.Errorf("%s: package %q is not in mayImport: where does it belong?", file, pkg)
+	}
+	for _, spec := range f.Imports {
+		name, _ := strconv.Unquote(spec.Path.Value)
+		if own, ok := strings.CutPrefix(name, "relaymux/"); ok {
+			if !slices.Contains(allowed, own) {
+				t.Errorf("%s: %q may not import %q: imports run down only", file, pkg, own)
+			}
+			continue
+		}
+		where, fenced := home[name]
+		if fenced && pkg != "relay/relaytest" && !slices.Contains(where, pkg) {
+			t.Errorf("%s: %s belongs in %q", file, name, where)
+		}
+		if !fenced && strings.Contains(path.Dir(name)+"/", ".") {
+			t.Errorf("%s: %s is an outside package without a home", file, name)
+		}
+	}
+}
+
+// What is declared by init or kept in a package variable is invisible where
+// the program is put together.
+func TestNoInit(t *testing.T) {
+	root := os.DirFS(filepath.Join("..", ".."))
+	_ = fs.WalkDir(root, ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(file) != ".go" {
+			return err
+		}
+		text, err := fs.ReadFile(root, file)
+		if err == nil && strings.Contains(string(text), "\nfunc init()") {
+			t.Errorf("%s has an init function; make it a call that main can be read to make", file)
+		}
+		return err
+	})
+}

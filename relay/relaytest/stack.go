@@ -1,0 +1,216 @@
+package relaytest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"relaymux/mux"
+	"relaymux/mux/stats"
+	"relaymux/relay/exit"
+	"relaymux/relay/fronted"
+	"relaymux/socks"
+)
+
+// The keys of a Stack.
+const (
+	AuthKey   = "auth-key-of-the-script"
+	TunnelKey = "tunnel-key-of-the-node"
+)
+
+// StackConfig says which program to put together. The zero value is a proxy
+// that goes straight to a node, on the loopback interface, without TLS.
+type StackConfig struct {
+	// Memory is the network that all parts are on; nil is loopback. In memory
+	// all time is virtual inside a testing/synctest bubble.
+	Memory *Network
+
+	Scripts   int // deployments of the emulated relay; 0 goes straight to the node
+	Slots     int // of each deployment; 0 is 30
+	Confirmed bool
+	Users     []socks.User
+	TLS       bool // towards the node, if straight
+
+	Mux  func(*mux.Config)  // changes the client's settings, if not nil
+	Node func(*exit.Config) // likewise
+	Log  *slog.Logger       // nil is silence
+}
+
+// A Stack is the whole program in one process: the proxy, the mux, the
+// emulated relay if there is one, and the node.
+type Stack struct {
+	Proxy string // address of the proxy's port
+	Relay *Relay // nil without scripts
+	Node  *exit.Node
+	Mux   *mux.Mux
+	Stats *stats.Mux
+
+	config StackConfig
+	parts  errgroup.Group
+	ctx    context.Context // of the node and the relay
+	stop   context.CancelFunc
+	socks  *socks.Server
+	ds     []mux.Deployment
+}
+
+// NewStack starts a Stack, which the end of the test stops.
+func NewStack(t testing.TB, c StackConfig) *Stack {
+	t.Helper()
+	if c.Slots == 0 {
+		c.Slots = 30
+	}
+	s := &Stack{config: c, Stats: new(stats.Mux)}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Errorf("stopping the stack: %v", err)
+		}
+	})
+	for _, start := range []func() error{s.startNode, s.startRelay, s.startMux, s.startProxy} {
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func (s *Stack) startNode() error {
+	c := exit.Config{Key: TunnelKey, Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log}
+	if m := s.config.Memory; m != nil {
+		c.Dialer = dialFunc(m.Dial)
+	}
+	if s.config.Node != nil {
+		s.config.Node(&c)
+	}
+	var err error
+	if s.Node, err = exit.New(c); err != nil {
+		return err
+	}
+	tls := s.config.TLS && s.config.Scripts == 0
+	server, err := exit.NewServer(s.Node, exit.TLS{Plain: !tls, SelfSigned: tls})
+	if err != nil {
+		return err
+	}
+	ln, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	s.parts.Go(func() error { return server.Serve(s.ctx, ln) })
+	u := &url.URL{Scheme: "http", Host: ln.Addr().String()}
+	if s.config.Scripts == 0 {
+		if tls {
+			u.Scheme = "https"
+		}
+		return s.addDeployment("direct", TunnelKey, u)
+	}
+	rc := RelayConfig{AuthKey: AuthKey, TunnelKey: TunnelKey, Node: u, Seed: 1}
+	for i := range s.config.Scripts {
+		rc.Deployments = append(rc.Deployments, fmt.Sprintf("d%d", i))
+	}
+	if m := s.config.Memory; m != nil {
+		rc.Transport = m.Transport()
+	}
+	s.Relay = NewRelay(rc)
+	return nil
+}
+
+func (s *Stack) startRelay() error {
+	if s.Relay == nil {
+		return nil
+	}
+	ln, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	s.parts.Go(func() error { return ServeRelay(s.ctx, ln, s.Relay) })
+	for _, id := range s.Relay.config.Deployments {
+		u := &url.URL{Scheme: "http", Host: ln.Addr().String(), Path: "/macros/s/" + id + "/exec"}
+		if err := s.addDeployment(id, AuthKey, u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stack) addDeployment(name, key string, u *url.URL) error {
+	t, err := fronted.New(fronted.Config{Name: name, URL: u, InsecureSkipVerify: s.config.TLS, Dial: s.Dial})
+	if err != nil {
+		return err
+	}
+	s.ds = append(s.ds, mux.Deployment{Name: name, Key: key, Script: t.Script(), Transport: t, Account: mux.NewAccount(s.config.Slots)})
+	return nil
+}
+
+func (s *Stack) startMux() error {
+	c := mux.Config{
+		Deployments: s.ds, MaxOps: 50, MaxBytes: 4 << 20,
+		CoalesceStep: 10 * time.Millisecond, CoalesceMax: time.Second,
+		Memory: 256 << 20, Log: s.config.Log, Stats: s.Stats,
+	}
+	if s.config.Mux != nil {
+		s.config.Mux(&c)
+	}
+	s.Mux = mux.New(c)
+	return nil
+}
+
+func (s *Stack) startProxy() error {
+	ln, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	s.Proxy = ln.Addr().String()
+	s.socks = socks.New(socks.Config{
+		Users: s.config.Users, Handle: socks.Carry(s.Mux, s.config.Confirmed), Dial: s.Mux.Dial, Log: s.config.Log})
+	s.parts.Go(func() error { return s.socks.Serve(ln) })
+	return nil
+}
+
+// close stops all parts, the outer ones first.
+func (s *Stack) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if s.socks != nil {
+		done, cancel := context.WithCancel(ctx)
+		cancel() // tests are over: whatever is open is to be cut
+		_ = s.socks.Shutdown(done)
+	}
+	if s.Mux != nil {
+		_ = s.Mux.Close(ctx)
+	}
+	for _, d := range s.ds {
+		d.Transport.Close()
+	}
+	s.stop()
+	return s.parts.Wait()
+}
+
+// Listen opens a port on the Stack's network.
+func (s *Stack) Listen() (net.Listener, error) {
+	if m := s.config.Memory; m != nil {
+		return m.Listen("127.0.0.1:0")
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
+}
+
+// Dial connects on the Stack's network.
+func (s *Stack) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if m := s.config.Memory; m != nil {
+		return m.Dial(ctx, network, addr)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, addr)
+}
+
+// dialFunc is an exit.Dialer.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (f dialFunc) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	return f(ctx, network, addr)
+}

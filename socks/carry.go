@@ -1,0 +1,30 @@
+package socks
+
+import (
+	"context"
+
+	"relaymux/mux"
+)
+
+// Carry returns a Config.Handle that joins each Request to a stream of m.
+//
+// Optimistic, the application hears of success at once, and its first bytes
+// travel with the request to connect; a failure comes as RST. Confirmed, it
+// hears what the node found out, an exchange later.
+func Carry(m *mux.Mux, confirmed bool) func(ctx context.Context, r *Request) {
+	return func(ctx context.Context, r *Request) {
+		s := m.Open(r.Host, r.Port)
+		if confirmed {
+			if err := s.Wait(r.Watch(ctx)); err != nil {
+				r.Abort(reasonOf(err))
+				return
+			}
+		}
+		conn, early, err := r.Proceed()
+		if err != nil {
+			s.Abort()
+			return
+		}
+		s.Relay(conn, early)
+	}
+}

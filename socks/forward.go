@@ -1,0 +1,173 @@
+package socks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/http/httputil"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Connections to origins are worth keeping: making one costs a round trip
+// through a relay, about a second. Browsers open at most 6 to one host.
+const (
+	maxIdlePerHost = 6
+	maxIdleOrigins = 256
+	originIdle     = 90 * time.Second
+
+	maxAnswerHeader  = 256 << 10       // bytes
+	maxInformational = 100             // 1xx answers to one request; more than 2 are unheard of
+	continueTimeout  = 5 * time.Second // then a body goes out without 100 (Continue)
+	copyBuffer       = 32 << 10
+)
+
+var errInformational = errors.New("too many 1xx answers")
+
+// dialer is Config.Dial.
+type dialer = func(ctx context.Context, host string, port uint16) (net.Conn, error)
+
+// newTransport returns the transport to the origins. It knows no proxy, no
+// TLS, no names, and asks for no compression of its own.
+func newTransport(dial dialer) *http.Transport {
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			host, port, err := splitAuthority(address, 0)
+			if err != nil {
+				return nil, fmt.Errorf("dialing an origin: %w", err)
+			}
+			return dial(ctx, host, port)
+		},
+		DisableCompression:     true,
+		MaxIdleConns:           maxIdleOrigins,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        originIdle,
+		ExpectContinueTimeout:  continueTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+	}
+}
+
+// newForwarder returns the handler of absolute-form requests whose URL has a
+// canonical host and a port. Hop-by-hop fields, trailers and upgrades are
+// httputil's work. It adds no Via and no X-Forwarded-For, which would tell
+// origins about the proxy, and drops those that came.
+func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     transport,
+		FlushInterval: -1, // at once: an event stream must not wait
+		BufferPool:    new(bufferPool),
+		ErrorLog:      newErrorLog(log),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.Debug("request failed", "host", r.Host, "err", err)
+			p := unreachable(reasonOf(err), r.Host)
+			p.last = r.Body != nil // of which a part may be unread
+			p.write(w)
+		},
+	}
+}
+
+// rewrite makes the request to the origin out of the one to the proxy.
+func rewrite(p *httputil.ProxyRequest) {
+	out := p.Out
+	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
+	out.Trailer = p.In.Trailer           // shared: net/http fills it in when the body ends
+	if u := out.URL.User; u != nil {
+		out.URL.User = nil
+		if out.Header.Get("Authorization") == "" {
+			password, _ := u.Password()
+			out.SetBasicAuth(u.Username(), password)
+		}
+	}
+	if out.Method == http.MethodOptions && out.URL.Path == "" && out.URL.RawQuery == "" {
+		out.URL.Opaque = "*" // RFC 9112, section 3.2.4
+	}
+	if strings.EqualFold(out.Header.Get("Upgrade"), "h2c") {
+		// An HTTP/2 connection would be between us and the origin, and we do
+		// not speak it.
+		for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
+			out.Header.Del(name)
+		}
+	}
+}
+
+// towards returns r with its destination in canonical form, ready to forward.
+func towards(w http.ResponseWriter, r *http.Request, host string, port uint16) *http.Request {
+	rc := http.NewResponseController(w)
+	rc.EnableFullDuplex() // an origin may answer while it still reads
+
+	r = r.WithContext(withInformationalLimit(r.Context())) // a copy
+	u := *r.URL
+	u.Host = joinAuthority(host, port)
+	r.URL = &u
+	if r.Body == http.NoBody {
+		rc.SetReadDeadline(time.Time{}) // ends Server.ReadTimeout: the answer may take hours
+	} else {
+		r.Body = steadyBody{r.Body, rc}
+	}
+	return r
+}
+
+// withInformationalLimit ends a request whose origin does nothing but send 1xx
+// answers. MaxResponseHeaderBytes does not count those that are passed on.
+func withInformationalLimit(ctx context.Context) context.Context {
+	var n atomic.Int32
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			if n.Add(1) >= maxInformational {
+				return errInformational
+			}
+			return nil
+		},
+	})
+}
+
+func joinAuthority(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
+}
+
+// transparent keeps net/http from adding to an origin's answer what the origin
+// did not say: a guess at the type, and a date.
+func transparent(w http.ResponseWriter) http.ResponseWriter {
+	w.Header()["Content-Type"] = nil
+	w.Header()["Date"] = nil
+	return w
+}
+
+// steadyBody is a request's body that may take for ever, and fails when its
+// client sends nothing for bodyTimeout. The deadline stays in force for what
+// net/http reads of a body that was left.
+type steadyBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b steadyBody) Read(p []byte) (int, error) {
+	b.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { // from now on net/http reads, to see the client leave
+		b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// bufferPool is an httputil.BufferPool.
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte {
+	if p, ok := b.pool.Get().(*[copyBuffer]byte); ok {
+		return p[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *bufferPool) Put(p []byte) { b.pool.Put((*[copyBuffer]byte)(p)) }

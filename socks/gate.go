@@ -1,0 +1,215 @@
+package socks
+
+import (
+	"container/list"
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Half-open connections are cheap to make and held on purpose by a slowloris
+// client. Of one source, more than maxHalfOpen make the oldest go, but only
+// when it had halfOpenGrace: an honest application sends its handshake at once,
+// also when it opens a thousand connections in one burst, and is never hit.
+const (
+	maxHalfOpen   = 256
+	halfOpenGrace = time.Second
+)
+
+// After a last reply the client's input is read for at most lingerTime and
+// lingerBytes, see hangUp. RFC 1928, section 6 allows 10 s to close.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 10
+)
+
+// client is one accepted connection, until it is closed or handed over.
+type client struct {
+	net.Conn
+	source netip.AddrPort
+	local  netip.Addr // through which it reached us
+
+	// early was read from Conn ahead of its time. Read returns it first.
+	early []byte
+
+	gate *gate
+	// The rest is guarded by gate.mu.
+	since    time.Time
+	halfOpen *list.Element // its place in gate.halfOpen; nil once settled
+	left     bool
+}
+
+func (c *client) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.early)
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil
+	}
+	return n, nil
+}
+
+// Close closes the connection and frees its place.
+func (c *client) Close() error {
+	c.gate.leave(c)
+	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http finish a connection as gently as hangUp does.
+func (c *client) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// reset makes Close send RST, so that what was cut short does not look whole.
+func (c *client) reset() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
+// hangUp says reply and closes. It reads what the client still sends, a
+// little and for a moment: closing with input unread sends RST, and that may
+// overtake the reply (RFC 9112, section 9.6).
+func (c *client) hangUp(reply []byte) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(lingerTime))
+	if _, err := c.Conn.Write(reply); err != nil {
+		return
+	}
+	if c.CloseWrite() == nil {
+		io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
+}
+
+// gate counts who is in, and decides who may come in.
+type gate struct {
+	max int // 0: no limit
+
+	mu       sync.Mutex
+	open     int                       // entered and not left
+	waiting  map[*client]struct{}      // of these, the ones not handed over
+	halfOpen map[netip.Addr]*list.List // of these, by source, the half-open ones, oldest first
+	drained  chan struct{}             // not nil once somebody waits; closed when waiting is empty
+}
+
+func newGate(max int) *gate {
+	return &gate{max: max, waiting: make(map[*client]struct{}), halfOpen: make(map[netip.Addr]*list.List)}
+}
+
+// enter takes c in as half-open. It reports false when the house is full.
+func (g *gate) enter(c *client) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.max > 0 && g.open >= g.max {
+		return false
+	}
+	g.open++
+	g.waiting[c] = struct{}{}
+
+	c.since = time.Now()
+	of := g.halfOpen[c.source.Addr()]
+	if of == nil {
+		of = list.New()
+		g.halfOpen[c.source.Addr()] = of
+	}
+	c.halfOpen = of.PushBack(c)
+	if oldest := of.Front().Value.(*client); of.Len() > maxHalfOpen && time.Since(oldest.since) >= halfOpenGrace {
+		g.settleLocked(oldest)
+		oldest.Conn.Close() // its goroutine sees the error, and leaves
+	}
+	return true
+}
+
+// settle ends c's time as half-open.
+func (g *gate) settle(c *client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settleLocked(c)
+}
+
+func (g *gate) settleLocked(c *client) {
+	if c.halfOpen == nil {
+		return
+	}
+	of := g.halfOpen[c.source.Addr()]
+	of.Remove(c.halfOpen)
+	c.halfOpen = nil
+	if of.Len() == 0 {
+		delete(g.halfOpen, c.source.Addr())
+	}
+}
+
+// handOver gives c's connection away; c still counts until it leaves.
+func (g *gate) handOver(c *client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget(c)
+}
+
+// leave frees c's place, once.
+func (g *gate) leave(c *client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.left {
+		return
+	}
+	c.left = true
+	g.open--
+	g.settleLocked(c)
+	g.forget(c)
+}
+
+func (g *gate) forget(c *client) {
+	if _, ok := g.waiting[c]; !ok {
+		return
+	}
+	delete(g.waiting, c)
+	if g.drained != nil && len(g.waiting) == 0 {
+		close(g.drained)
+		g.drained = nil
+	}
+}
+
+// wait returns nil when no client is left that was not handed over.
+func (g *gate) wait(ctx context.Context) error {
+	g.mu.Lock()
+	if len(g.waiting) == 0 {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.drained == nil {
+		g.drained = make(chan struct{})
+	}
+	drained := g.drained
+	g.mu.Unlock()
+
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// closeAll closes the connections that were not handed over. Their goroutines
+// see it, and leave.
+func (g *gate) closeAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.waiting {
+		c.Conn.Close()
+	}
+}
+
+func (g *gate) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}

@@ -1,0 +1,333 @@
+package socks
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"relaymux/mux/wire"
+)
+
+const grantedHTTP = "HTTP/1.1 200 Connection established\r\n\r\n"
+
+func failingDial(context.Context, string, uint16) (net.Conn, error) {
+	return nil, &wire.DialError{Reason: wire.Refused}
+}
+
+// status returns the three digits of the first answer in out.
+func status(out string) string {
+	if len(out) < len("HTTP/1.1 200") {
+		return out
+	}
+	return out[len("HTTP/1.1 "):len("HTTP/1.1 200")]
+}
+
+// answers parses every answer in out; methods are those of the requests.
+func answers(t *testing.T, out string, methods ...string) (all []*http.Response) {
+	t.Helper()
+	br := bufio.NewReader(strings.NewReader(out))
+	for _, method := range methods {
+		resp, err := http.ReadResponse(br, &http.Request{Method: method})
+		if err != nil {
+			t.Fatalf("answer %d of %q: %v", len(all)+1, out, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, resp)
+	}
+	if rest, _ := io.ReadAll(br); len(rest) > 0 {
+		t.Fatalf("more than %d answers: %q", len(methods), rest)
+	}
+	return all
+}
+
+func TestHostile31_HugeHeaders(t *testing.T) {
+	p := start(t, Config{})
+	for name, in := range map[string]string{
+		"header section": strings.Repeat("X-A: "+strings.Repeat("a", 1000)+"\r\n", 4000),
+		"many lines":     strings.Repeat("a: b\r\n", 100000),
+		"one line":       "X-A: " + strings.Repeat("a", 10<<20) + "\r\n",
+	} {
+		conn := p.dial(t)
+		go io.WriteString(conn, "GET http://a/ HTTP/1.1\r\nHost: a\r\n"+in+"\r\n")
+		head := make([]byte, 12)
+		if _, err := io.ReadFull(conn, head); err != nil || status(string(head)) != "431" {
+			t.Errorf("%s: %q, %v", name, head, err)
+		}
+	}
+	conn := p.dial(t)
+	go io.WriteString(conn, "GET http://a/"+strings.Repeat("a", 1<<20)+" HTTP/1.1\r\n")
+	if head, _ := bufio.NewReader(conn).Peek(12); status(string(head)) != "431" {
+		t.Errorf("long URI: %q", head)
+	}
+	below := "GET http://a/ HTTP/1.1\r\nHost: a\r\nX-A: " + strings.Repeat("a", maxHeader-100) + "\r\n\r\n"
+	if out := p.talk(t, below); status(out) != "502" {
+		t.Errorf("just below the limit: %q", out)
+	}
+}
+
+func TestHostile32_SlowHeaders(t *testing.T) {
+	inBubble(t, Config{Dial: failingDial}, func(t *testing.T, _ *Server, ln *memListener) {
+		conn := ln.connect("192.0.2.7:1")
+		begin := time.Now()
+		mustWrite(t, conn, "GET http://a/ HTTP/1.1\r\nHost: a\r\n")
+		io.Copy(io.Discard, conn)
+		if took := time.Since(begin); took > 2*DefaultHandshakeTimeout {
+			t.Errorf("closed after %v", took)
+		}
+	})
+}
+
+func TestHostile33_34_Malformed(t *testing.T) {
+	p := start(t, Config{})
+	for _, in := range []string{
+		"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+		"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+		"GET http://a/ HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n",
+		"GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+		"GET http://a/ HTTP/1.1\r\n\r\n",
+		// Row 33, of framing.
+		"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+		"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na",
+		"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: Content-Length\r\n\r\n0\r\nContent-Length: 9\r\n\r\n",
+		"POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+	} {
+		if out := p.talk(t, in); status(out) != "400" {
+			t.Errorf("%q: %q", in, out)
+		}
+	}
+	for _, field := range []string{"Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"} {
+		in := "POST http://a/ HTTP/1.1\r\nHost: a\r\n" + field + "\r\n\r\n0\r\n\r\n"
+		if out := p.talk(t, in); status(out) != "501" {
+			t.Errorf("%q: %q", in, out)
+		}
+	}
+}
+
+func TestHostile36_CONNECTAuthority(t *testing.T) {
+	p := start(t, Config{})
+	for _, test := range []struct{ authority, host, want string }{
+		{"example.com:443", "example.com", "200"},
+		{"[::1]:443", "::1", "200"},
+		{"0x7f.1:443", "127.0.0.1", "200"},
+		{"a", "", "400"},
+		{"a:", "", "400"},
+		{"/x", "", "400"},
+		{"u@a:443", "", "400"},
+		{"a:99999", "", "400"},
+		{"a:443/", "", "400"},
+		{"http://a:443", "", "400"},
+		{":443", "", "400"},
+		{"[a]:443", "", "400"},
+		{"[fe80::1%25lo]:443", "", "400"},
+		{"b%C3%BCcher:443", "", "400"},
+		{"a:0", "", "403"},
+		{"0.0.0.0:443", "", "403"},
+		{"[ff02::1]:443", "", "403"},
+	} {
+		out := p.talk(t, "CONNECT "+test.authority+" HTTP/1.1\r\nHost: other.example:1\r\n\r\n")
+		r := p.got()
+		if status(out) != test.want || (r != nil) != (test.want == "200") || r != nil && (r.Host != test.host || r.Port != 443) {
+			t.Errorf("%s: request %+v, %q", test.authority, r, out)
+		}
+	}
+}
+
+func TestHostile37_CONNECTEarlyBytes(t *testing.T) {
+	p := start(t, Config{})
+	for _, head := range []string{
+		"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n",
+		"CONNECT a:443 HTTP/1.0\r\n",
+		"CONNECT a:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n",
+		"CONNECT a:443 HTTP/1.1\r\nHost: a\r\nProxy-Connection: keep-alive\r\nUser-Agent: x\r\n",
+	} {
+		for _, early := range []string{"", "\x16\x03\x01hello", strings.Repeat("x", 100000)} {
+			if out := p.talk(t, head+"\r\n"+early); out != grantedHTTP+early {
+				t.Errorf("%q and %d bytes: got %d bytes", head, len(early), len(out))
+			}
+		}
+		if r := p.got(); r.Protocol != HTTPConnect || !r.Source.IsValid() {
+			t.Errorf("request %+v", r)
+		}
+		for len(p.requests) > 0 {
+			<-p.requests
+		}
+	}
+}
+
+func TestHostile38_OddTargets(t *testing.T) {
+	p := start(t, Config{})
+	for _, test := range []struct{ in, want string }{
+		{"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "501"},
+		{"GET file:///etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", "501"},
+		{"GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "501"},
+		{"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+		{"GET http://a:99999/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+		{"GET http://a:0/ HTTP/1.1\r\nHost: a\r\n\r\n", "403"},
+		{"GET http://0.0.0.0/ HTTP/1.1\r\nHost: a\r\n\r\n", "403"},
+		{"GET http://a%00b/ HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
+		{"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "200"},
+		{"TRACE http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
+		{"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", "405"},
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505"},
+	} {
+		if out := p.talk(t, test.in); status(out) != test.want {
+			t.Errorf("%q: %q", test.in, out)
+		}
+	}
+}
+
+func basic(credentials string) string {
+	return "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(credentials)) + "\r\n"
+}
+
+func TestHostile40_407(t *testing.T) {
+	p := start(t, Config{Users: []User{{"ann", "se:cret"}, {"empty", ""}}, Dial: failingDial})
+	wrong := []string{
+		"",
+		"Proxy-Authorization: Basic\r\n",
+		"Proxy-Authorization: Basic \r\n",
+		"Proxy-Authorization: Basic !!!\r\n",
+		"Proxy-Authorization: Bearer YW5uOnNlOmNyZXQ=\r\n",
+		"Authorization: Basic YW5uOnNlOmNyZXQ=\r\n",
+		basic(""), basic(":"), basic("ann"), basic("ann:se"), basic("ann:"), basic("empty:"), basic("bob:se:cret"),
+	}
+	for _, method := range []string{"GET http://a/", "CONNECT a:80"} {
+		// All on one connection, and right at last.
+		var in strings.Builder
+		var methods []string
+		for _, field := range append(wrong, strings.Replace(basic("ann:se:cret"), "Basic", "bAsIc", 1)) {
+			fmt.Fprintf(&in, "%s HTTP/1.1\r\nHost: a\r\n%s\r\n", method, field)
+			methods = append(methods, "GET")
+		}
+		out := p.talk(t, in.String())
+		if strings.HasPrefix(method, "CONNECT") {
+			before, ok := strings.CutSuffix(out, grantedHTTP)
+			if r := p.got(); !ok || r == nil || r.User != "ann" {
+				t.Errorf("with the right password: %+v, %q", r, out)
+			}
+			out, methods = before, methods[1:]
+		}
+		all := answers(t, out, methods...)
+		for i, resp := range all[:len(wrong)] {
+			if resp.StatusCode != 407 || resp.Header.Get("Proxy-Authenticate") != `Basic realm="relaymux", charset="UTF-8"` || resp.Close {
+				t.Errorf("%s with %q: %+v", method, wrong[i], resp)
+			}
+		}
+		if len(all) > len(wrong) && all[len(wrong)].StatusCode != 502 {
+			t.Errorf("with the right password: %+v", all[len(wrong)])
+		}
+	}
+	if log := p.log.String(); strings.Contains(log, "cret") || strings.Contains(log, "YW5u") {
+		t.Errorf("the log tells: %s", log)
+	}
+}
+
+func TestHostile40_TooManyGuesses(t *testing.T) {
+	cfg := Config{Users: []User{{"ann", "secret"}}, Dial: failingDial}
+	inBubble(t, cfg, func(t *testing.T, _ *Server, ln *memListener) {
+		conn := ln.connect("192.0.2.7:1")
+		defer conn.Close()
+		br := bufio.NewReader(conn)
+		try := func(password string) int {
+			mustWrite(t, conn, "GET http://a/ HTTP/1.1\r\nHost: a\r\n"+basic("ann:"+password)+"\r\n")
+			resp, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			return resp.StatusCode
+		}
+		for range badLoginBurst {
+			if code := try("guess"); code != 407 {
+				t.Fatalf("status %d", code)
+			}
+		}
+		if code := try("secret"); code != 429 {
+			t.Errorf("too many: status %d", code)
+		}
+		time.Sleep(badLoginEvery)
+		if code := try("secret"); code != 502 {
+			t.Errorf("later: status %d", code)
+		}
+	})
+}
+
+func TestHostile43_OwnAddressByHTTP(t *testing.T) {
+	admin := netip.MustParseAddrPort("127.0.0.1:1081")
+	p := start(t, Config{Self: []netip.AddrPort{admin}, Dial: failingDial})
+	for _, target := range []string{p.addr, "127.0.0.1:1081", "localhost:1081"} {
+		for _, line := range []string{"GET http://" + target + "/", "CONNECT " + target} {
+			out := p.talk(t, line+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if status(out) != "403" || !strings.Contains(out, "proxy_loop_detected") {
+				t.Errorf("%s: %q", line, out)
+			}
+		}
+	}
+}
+
+func TestHostile44_OriginForm(t *testing.T) {
+	p := start(t, Config{Users: []User{{"ann", "secret"}}})
+	_, port, _ := net.SplitHostPort(p.addr)
+	for host, want := range map[string]string{
+		p.addr:                           "200",
+		"localhost:" + port:              "200",
+		"evil.example":                   "400",
+		"evil.example:" + port:           "400",
+		"127.0.0.1":                      "400", // port 80
+		"127.0.0.1.evil.example:" + port: "400",
+		"":                               "400",
+	} {
+		for _, path := range []string{"/", "/api/status"} {
+			out := p.talk(t, "GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
+			if want := map[bool]string{true: want, false: "400"}[path == "/"]; status(out) != want {
+				t.Errorf("%s of %q: %q", path, host, out)
+			}
+		}
+	}
+}
+
+// After the hijacking the server is idle: nothing but the handler's goroutine
+// belongs to the connection.
+func TestCONNECTIsOffNetHTTP(t *testing.T) {
+	handled := make(chan struct{})
+	cfg := Config{Handle: func(_ context.Context, r *Request) {
+		conn, _, err := r.Proceed()
+		if err == nil {
+			<-handled
+			conn.Close()
+		}
+	}}
+	inBubble(t, cfg, func(t *testing.T, s *Server, ln *memListener) {
+		conn := ln.connect("192.0.2.7:1")
+		mustWrite(t, conn, "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+		mustRead(t, conn, grantedHTTP)
+		if err := s.Shutdown(t.Context()); err != nil { // would wait for net/http
+			t.Error(err)
+		}
+		if n := s.Stats().Open; n != 1 {
+			t.Errorf("%d open", n)
+		}
+		handled <- struct{}{}
+	})
+}
+
+func TestHTTPConnectionsLeaveTheCount(t *testing.T) {
+	p := start(t, Config{MaxConns: 1, Dial: failingDial})
+	for range 5 {
+		conn := p.dial(t)
+		mustWrite(t, conn, "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		if out, err := io.ReadAll(conn); err != nil || status(string(out)) != "502" {
+			t.Fatalf("%q, %v", out, err)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package socks
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestHostile01_Silent(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server, ln *memListener) {
+		begin := time.Now()
+		conn := ln.connect("192.0.2.7:1")
+		if _, err := conn.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("read: %v", err)
+		}
+		if took := time.Since(begin); took != DefaultHandshakeTimeout {
+			t.Errorf("closed after %v", took)
+		}
+		synctest.Wait()
+		if n := s.Stats().Open; n != 0 {
+			t.Errorf("%d connections left", n)
+		}
+	})
+}
+
+// A byte every two seconds does not prolong the handshake.
+func TestHostile02_SlowlorisDeadlineIsAbsolute(t *testing.T) {
+	for _, script := range []string{"\x05\x09\x00\x00\x00\x00\x00\x00\x00", "\x04\x01\x00\x50\x01\x02\x03", "GET / HT"} {
+		inBubble(t, Config{}, func(t *testing.T, _ *Server, ln *memListener) {
+			begin := time.Now()
+			conn := ln.connect("192.0.2.7:1")
+			var slow sync.WaitGroup
+			slow.Go(func() {
+				for i := range script {
+					time.Sleep(2 * time.Second) // virtual
+					if _, err := io.WriteString(conn, script[i:i+1]); err != nil {
+						return
+					}
+				}
+			})
+			io.Copy(io.Discard, conn)
+			// net/http counts anew from the first byte, but only once.
+			if took := time.Since(begin); took > 2*time.Second+DefaultHandshakeTimeout {
+				t.Errorf("%q: closed after %v", script, took)
+			}
+			conn.Close()
+			slow.Wait()
+		})
+	}
+}
+
+func TestHostile02_SlowlorisCrowd(t *testing.T) {
+	inBubble(t, Config{MaxConns: 1000}, func(t *testing.T, s *Server, ln *memListener) {
+		var slow []net.Conn
+		for range maxHalfOpen {
+			slow = append(slow, ln.connect("192.0.2.7:1"))
+		}
+		time.Sleep(halfOpenGrace)
+		for range 2000 {
+			slow = append(slow, ln.connect("192.0.2.7:1"))
+			time.Sleep(5 * time.Millisecond)
+		}
+		if n := s.Stats().Open; n > maxHalfOpen+1 {
+			t.Errorf("%d half-open connections of one source", n)
+		}
+		conn := ln.connect("192.0.2.7:2")
+		mustWrite(t, conn, "\x05\x01\x00")
+		mustRead(t, conn, "\x05\x00")
+		conn.Close()
+		time.Sleep(DefaultHandshakeTimeout + time.Second)
+		if n := s.Stats().Open; n != 0 {
+			t.Errorf("%d connections left", n)
+		}
+		for _, c := range slow {
+			c.Close()
+		}
+	})
+}
+
+// A burst of honest applications is never hit by the cap.
+func TestHalfOpenBurst(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server, ln *memListener) {
+		var conns []net.Conn
+		for range 4 * maxHalfOpen {
+			conns = append(conns, ln.connect("192.0.2.7:1"))
+		}
+		for _, conn := range conns {
+			mustWrite(t, conn, "\x05\x01\x00")
+			mustRead(t, conn, "\x05\x00")
+			conn.Close()
+		}
+	})
+}
+
+func TestHostile04_Garbage(t *testing.T) {
+	p := start(t, Config{})
+	for _, in := range []string{"\x00", "\x06\x01\x00", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", " ", "\r\n", "\xff"} {
+		if out := p.talk(t, in); out != "" {
+			t.Errorf("%q: answered %q", in, out)
+		}
+	}
+	conn := p.dial(t) // unread input may reset the connection
+	conn.Write([]byte(strings.Repeat("\x07\xa5", 32<<10)))
+	if n, _ := conn.Read(make([]byte, 1)); n != 0 {
+		t.Error("answered random bytes")
+	}
+	if out := p.talk(t, "GET "); out != "" && !strings.HasPrefix(out, "HTTP/1.1 400 ") {
+		t.Errorf("half a request line: %q", out)
+	}
+	if n := strings.Count(p.log.String(), "handshake failed"); n != 1 {
+		t.Errorf("%d lines in the log, want them sampled", n)
+	}
+	if p.Stats().Garbage < 7 {
+		t.Errorf("stats %+v", p.Stats())
+	}
+}
+
+func TestMaxConns(t *testing.T) {
+	inBubble(t, Config{MaxConns: 2}, func(t *testing.T, s *Server, ln *memListener) {
+		a, b := ln.connect("192.0.2.7:1"), ln.connect("192.0.2.7:2")
+		mustWrite(t, b, "\x05\x01\x00")
+		mustRead(t, b, "\x05\x00") // the last one that may come in is served
+		c := ln.connect("192.0.2.7:3")
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("one too many: %v", err)
+		}
+		a.Close()
+		synctest.Wait()
+		d := ln.connect("192.0.2.7:4")
+		mustWrite(t, d, "\x05\x01\x00")
+		mustRead(t, d, "\x05\x00")
+		if st := s.Stats(); st.Refused != 1 || st.Open != 2 {
+			t.Errorf("stats %+v", st)
+		}
+		b.Close()
+		d.Close()
+	})
+}
+
+func TestHostile81_AcceptSurvivesEMFILE(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, _ *Server, ln *memListener) {
+		ln.connect("192.0.2.7:1").Close()
+		fail := func(e error) error { return &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", e)} }
+		for range 12 {
+			ln.errs <- fail(syscall.EMFILE)
+		}
+		ln.errs <- fail(syscall.ENFILE)
+		ln.errs <- fail(syscall.ECONNABORTED)
+		ln.connect("192.0.2.7:1").Close() // wakes Accept
+		begin := time.Now()
+		ln.connect("192.0.2.7:2").Close()
+		// 5 ms, doubling to 1 s: 8 delays of 1275 ms in sum, then 6 of 1 s.
+		if took := time.Since(begin); took != 7275*time.Millisecond {
+			t.Errorf("recovered after %v", took)
+		}
+	})
+}
+
+func TestServeFailsWithItsListener(t *testing.T) {
+	s := New(Config{})
+	ln := newMemListener()
+	ln.Close()
+	if err := s.Serve(ln); err == nil {
+		t.Error("Serve returned nil without Shutdown")
+	}
+	s.Shutdown(t.Context())
+}
+
+func TestSeveralListeners(t *testing.T) {
+	p := start(t, Config{})
+	p.addr = p.listen(t)
+	if out := p.talk(t, connect5+"hello"); out != "\x05\x00"+granted5+"hello" {
+		t.Errorf("got %q", out)
+	}
+}
+
+func TestHostile86_PanicInHandler(t *testing.T) {
+	p := start(t, Config{Handle: func(_ context.Context, r *Request) {
+		if r.Host == "panic" {
+			panic("a fault of ours")
+		}
+		conn, _, err := r.Proceed()
+		if err == nil {
+			conn.Close()
+		}
+	}})
+	for _, in := range []string{"\x05\x01\x00" + request5("panic", 80), "CONNECT panic:80 HTTP/1.1\r\nHost: panic\r\n\r\n"} {
+		if out := p.talk(t, in); strings.Contains(out, granted5) {
+			t.Errorf("got %q", out)
+		}
+	}
+	if out := p.talk(t, connect5); out != "\x05\x00"+granted5 {
+		t.Errorf("after a panic: %q", out)
+	}
+	if n := p.Stats().Panics; n != 2 {
+		t.Errorf("%d panics counted", n)
+	}
+}
+
+// A handler that forgets to answer leaks nothing.
+func TestHandlerForgets(t *testing.T) {
+	p := start(t, Config{Handle: func(ctx context.Context, r *Request) { r.Watch(ctx) }})
+	if out := p.talk(t, connect5); out != "\x05\x00\x05\x01\x00\x01\x00\x00\x00\x00\x00\x00" {
+		t.Errorf("got %q", out)
+	}
+}

@@ -1,0 +1,165 @@
+// Package socks is the inbound side: one port that speaks SOCKS5, SOCKS4(a)
+// and HTTP. A SOCKS CONNECT and an HTTP CONNECT both end as a Request, which
+// its handler answers with Proceed or Abort; a plain http:// request is
+// forwarded over connections of Config.Dial.
+//
+// Words: an application connects to the proxy, and becomes a client; it is
+// half-open until it has said where it wants to go; its destination is a name
+// or an IP literal, and a port. Names are never resolved on this machine.
+package socks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// DefaultHandshakeTimeout is the time an application has from connecting to
+// having sent its whole request.
+const DefaultHandshakeTimeout = 10 * time.Second
+
+// complaintEvery is the shortest time between two log lines of one kind about
+// clients that make no sense: a port scan must not become a log flood.
+const complaintEvery = 10 * time.Second
+
+// Config is what a Server needs to know. Handle and Dial are required.
+type Config struct {
+	// Users may use the proxy with their passwords. None means that anybody
+	// may who can connect, and SOCKS4, which has no passwords, works only
+	// then. Empty names and passwords never match.
+	Users []User
+
+	// Handle answers one Request: it must end in Proceed or Abort. It runs on
+	// a goroutine of its own, and the connection counts against MaxConns until
+	// it returns. ctx ends when Shutdown runs out of time.
+	Handle func(ctx context.Context, r *Request)
+
+	// Dial connects to the destination of an absolute-form HTTP request. host
+	// is as in Request. Its errors, and those of the connection's Read and
+	// Write, may wrap a *wire.DialError, which decides about the status.
+	Dial func(ctx context.Context, host string, port uint16) (net.Conn, error)
+
+	// MaxConns is the greatest number of open connections; one more is closed
+	// at once. 0 means no limit.
+	MaxConns int
+
+	// HandshakeTimeout is absolute: it does not start anew with every byte.
+	// 0 means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+
+	// Self are further addresses of this program, as that of its admin page,
+	// that must not be reached through the proxy. The listeners' own need not
+	// be named.
+	Self []netip.AddrPort
+
+	// Log may be nil, for silence.
+	Log *slog.Logger
+}
+
+// User is a name with the password that belongs to it.
+type User struct{ Name, Password string }
+
+// Server serves any number of listeners. Make it with New.
+type Server struct {
+	cfg    Config
+	log    *slog.Logger
+	gate   *gate
+	guard  *guard
+	front  *front
+	counts counts
+
+	garbage, full rate.Sometimes // sample the log
+
+	ctx  context.Context // of every Handle and every HTTP request
+	cut  context.CancelFunc
+	done chan struct{} // closed, under mu, when Shutdown begins
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	self      []netip.AddrPort
+}
+
+// New returns a Server that serves nothing yet.
+func New(cfg Config) *Server {
+	if cfg.HandshakeTimeout == 0 {
+		cfg.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg:       cfg,
+		log:       cfg.Log,
+		gate:      newGate(cfg.MaxConns),
+		guard:     newGuard(cfg.Users),
+		garbage:   rate.Sometimes{First: 1, Interval: complaintEvery},
+		full:      rate.Sometimes{First: 1, Interval: complaintEvery},
+		done:      make(chan struct{}),
+		listeners: make(map[net.Listener]struct{}),
+		self:      cfg.Self,
+	}
+	s.ctx, s.cut = context.WithCancel(context.Background())
+	s.front = newFront(s)
+	return s
+}
+
+// Shutdown stops accepting, and lets handshakes, unanswered Requests and HTTP
+// requests finish until ctx ends; then it closes them and returns ctx's error.
+// Connections that were handed over by Proceed are their handlers' business:
+// it neither waits for them nor closes them.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closeListeners()
+	err := s.front.shutdown(ctx)
+	if waitErr := s.gate.wait(ctx); err == nil {
+		err = waitErr
+	}
+	if err == nil {
+		return nil
+	}
+	s.cut()
+	s.front.close()
+	s.gate.closeAll()
+	return fmt.Errorf("shutting down the proxy: %w", err)
+}
+
+// closeListeners makes every Serve return nil, now and from now on.
+func (s *Server) closeListeners() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isClosing() {
+		return
+	}
+	close(s.done)
+	for ln := range s.listeners {
+		ln.Close()
+	}
+}
+
+// Stats are the numbers of a Server since its start.
+type Stats struct {
+	Open      int   // connections that count against MaxConns now
+	Refused   int64 // connections closed since MaxConns was reached
+	Garbage   int64 // connections that spoke nothing known or broke off
+	BadLogins int64 // wrong passwords
+	Panics    int64 // handlers that panicked
+}
+
+type counts struct{ refused, garbage, panics atomic.Int64 }
+
+// Stats returns the numbers as they are now.
+func (s *Server) Stats() Stats {
+	return Stats{
+		Open:      s.gate.count(),
+		Refused:   s.counts.refused.Load(),
+		Garbage:   s.counts.garbage.Load(),
+		BadLogins: s.guard.failures.Load(),
+		Panics:    s.counts.panics.Load(),
+	}
+}
