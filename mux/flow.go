@@ -31,6 +31,7 @@ type flow struct {
 	since   time.Time // since when
 	weight  int       // in ready: encoded bytes, about
 	pollAt  time.Time // it asks for data not before
+	window  int       // bytes that it asks for at once
 	failing time.Time // the first of a row of failed exchanges
 }
 

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"slices"
 	"time"
 
 	"relaymux/mux/wire"
@@ -15,8 +16,9 @@ type loop struct {
 	m        *Mux
 	ds       []*deployment
 	pacing   pacing
-	maxBytes int // of a body
-	holds    int // exchanges that polls may hold
+	maxBytes int             // of a body
+	launch   func(*exchange) // starts its worker
+	holds    int             // exchanges that polls may hold
 
 	// Streams that stand in line, each in at most one of these (flow.queue).
 	// Who no longer wants what its line is for is passed over when its turn
@@ -29,8 +31,8 @@ type loop struct {
 	last   time.Time // the newest arrival in ready
 	before time.Time // the arrival before the oldest in ready
 
-	inFlight int // exchanges
-	held     int // of which polls
+	inFlight int         // exchanges
+	heldNow  []*exchange // of which polls, the oldest first
 	timer    *time.Timer
 	quit     <-chan struct{} // closed: end everything; nil once that is known
 	dead     <-chan struct{} // closed: at once; nil likewise
@@ -273,7 +275,7 @@ func (l *loop) readyAt() time.Time {
 	g := gathering{
 		ops: l.ready.len(), bytes: l.weight, maxBytes: l.maxBytes,
 		first: l.ready.peek().fl.since, last: l.last, before: l.before,
-		busy: l.inFlight - l.held, rtt: l.floor(),
+		busy: l.inFlight - len(l.heldNow), rtt: l.floor(),
 	}
 	for _, d := range l.ds {
 		g.slots += d.Account.slots
@@ -293,7 +295,7 @@ func (l *loop) floor() (rtt time.Duration) {
 
 func (l *loop) pollDue(now time.Time) bool {
 	s := l.front(&l.polls, inPolls)
-	return s != nil && l.held < l.holds && !s.fl.pollAt.After(now)
+	return s != nil && len(l.heldNow) < l.holds && !s.fl.pollAt.After(now)
 }
 
 func (l *loop) lazyAt(s *Stream) time.Time {
@@ -321,7 +323,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
 			break // the rest goes with the next
 		}
-		l.reserve(x, op)
+		l.reserve(x, op, max(s.fl.window, windowFirst))
 		room -= wire.OpLen(op)
 		l.take(&l.ready)
 		l.consider(s) // bulk polls beside its upload
@@ -366,14 +368,11 @@ func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bo
 
 // reserve keeps a part of the memory budget for what op may bring, and tells
 // our node to bring no more than that.
-func (l *loop) reserve(x *exchange, op *wire.Op) {
-	most := pollMax(l.m.budget.Free())
-	if !x.poll {
-		most = min(most, 2<<20)
-	}
+func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
+	most := pollMax(window, l.m.budget.Free())
 	op.Max = uint64(most)
-	x.reserve += most
-	l.m.budget.Force(most)
+	x.reserve += most - windowLeast
+	l.m.budget.Force(most - windowLeast)
 }
 
 // addCloses fills a batch up with closes that wait for company.
@@ -406,14 +405,47 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 			break
 		}
 		l.take(&l.polls)
-		f := &s.fl
-		op := x.add(s)
-		op.Kind, op.SID = wire.Data, f.sid
-		f.polls++
-		l.reserve(x, op)
+		l.addPoll(x, s)
 	}
+	l.adopt(x, now)
 	l.addCloses(x, l.bodyLimit(d))
 	l.send(x)
+}
+
+func (l *loop) addPoll(x *exchange, s *Stream) {
+	f := &s.fl
+	op := x.add(s)
+	op.Kind, op.SID = wire.Data, f.sid
+	f.polls++
+	l.reserve(x, op, f.window)
+}
+
+// adopt lets x ask for the flows of idle holds too, as there is room. A node
+// of ours then answers those at once, for nobody listens there any more. So
+// all idle flows end up in one exchange, however they came to be.
+func (l *loop) adopt(x *exchange, now time.Time) {
+	for _, h := range l.heldNow {
+		room := l.pacing.maxOps - len(x.ops)
+		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.streams) > room || !h.oursOnly() {
+			continue
+		}
+		h.adopted = true
+		for i, s := range h.streams {
+			if h.ops[i].Kind == wire.Data && s.fl.state == open {
+				l.addPoll(x, s)
+			}
+		}
+	}
+}
+
+// oursOnly reports whether all flows of x are at nodes of ours.
+func (x *exchange) oursOnly() bool {
+	for _, s := range x.streams {
+		if !s.fl.ours {
+			return false
+		}
+	}
+	return true
 }
 
 // begin starts an exchange through d, of which a slot is taken already.
@@ -432,13 +464,12 @@ func (l *loop) send(x *exchange) {
 	l.inFlight++
 	x.d.inFlight++
 	if x.poll {
-		l.held++
-		x.d.polls++
+		l.heldNow = append(l.heldNow, x)
 		l.m.stats.Polls.Add(1)
 	}
 	l.m.stats.Exchanges.Add(1)
 	l.m.stats.Ops.Add(uint64(len(x.ops)))
-	go l.m.carry(x)
+	l.launch(x)
 }
 
 // finish draws the consequences of an exchange that has ended.
@@ -446,17 +477,17 @@ func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
 	if x.poll {
-		l.held--
-		x.d.polls--
+		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
 	}
 	l.m.budget.Return(x.reserve)
 	l.judge(x)
-	for i, s := range x.streams {
+	for i := range x.streams {
 		o := &x.out[i]
-		if o.ours {
-			x.d.ours = true
-		}
-		l.settle(s, &x.ops[i], o, x)
+		x.d.ours = x.d.ours || o.ours
+		x.brought += o.n
+	}
+	for i, s := range x.streams {
+		l.settle(s, &x.ops[i], &x.out[i], x)
 	}
 	x.free()
 }

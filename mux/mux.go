@@ -20,10 +20,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"relaymux/mux/buf"
 	"relaymux/mux/stats"
@@ -54,6 +57,8 @@ type Mux struct {
 	stats  *stats.Mux
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
+	heavies *semaphore.Weighted // who may keep a core busy
+
 	wake    chan *Stream   // a stream changed
 	done    chan *exchange // a slot came free
 	quit    chan struct{}  // closed: no new streams, end the old ones
@@ -79,6 +84,7 @@ func New(c Config) *Mux {
 	m := &Mux{
 		log: c.Log, stats: c.Stats,
 		budget:  buf.NewBudget(c.Memory / 3 * 2),
+		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
 		wake:    make(chan *Stream, wakeQueue),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),
@@ -102,6 +108,7 @@ func New(c Config) *Mux {
 	// Room for all exchanges there can be: a worker never waits to be done.
 	m.done = make(chan *exchange, slots)
 	m.loop.m = m
+	m.loop.launch = func(x *exchange) { go m.carry(x) }
 	m.loop.pacing = pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
 	m.loop.maxBytes = c.MaxBytes
 	m.loop.holds = maxHolds(slots)

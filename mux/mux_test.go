@@ -53,6 +53,30 @@ func TestKeystrokeBesidePoll(t *testing.T) {
 	})
 }
 
+// A download opens its window, and an idle flow closes it.
+func TestNextWindow(t *testing.T) {
+	const k, m = 1 << 10, 1 << 20
+	for _, c := range []struct {
+		window, n, most int
+		poll            bool
+		want            int
+	}{
+		{1 * m, 1 * m, 1 * m, false, 4 * m},
+		{4 * m, 3 * m, 4 * m, true, 16 * m},
+		{16 * m, 16 * m, 16 * m, true, 16 * m},
+		{1 * m, 3*m/4 - 1, 1 * m, true, 1 * m},
+		{1 * m, 3 * m / 4, 1 * m, true, 4 * m},
+		{1 * m, 0, 1 * m, true, 64 * k},
+		{1 * m, 0, 1 * m, false, 1 * m},
+		{64 * k, 64 * k, 64 * k, true, 256 * k},
+		{64 * k, 2 * m, 1 * m, false, 8 * m},
+	} {
+		if got := nextWindow(c.window, c.n, c.most, c.poll); got != c.want {
+			t.Errorf("%+v: %d", c, got)
+		}
+	}
+}
+
 // A server's push on an idle connection takes half a round trip.
 func TestPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -335,6 +359,37 @@ func TestHostile82_SlowReader(t *testing.T) {
 		time.Sleep(time.Minute)
 		if used := m.budget.Used(); used != 0 {
 			t.Errorf("%d bytes are still charged", used)
+		}
+	})
+}
+
+// However idle connections came to be, one exchange holds for all of them.
+func TestIdleFlowsShareOneHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		n.rtt = 1500 * time.Millisecond
+		m := newMux(t, Config{}, 30, n, n)
+		var idle []*Stream
+		for range 50 {
+			s := m.Open("h", 80)
+			ask(t, s, "x")
+			time.Sleep(5 * time.Second)
+			idle = append(idle, s)
+		}
+		time.Sleep(20 * time.Second)
+		before := len(n.seen())
+		time.Sleep(10 * time.Minute)
+		if got := len(n.seen()) - before; got > 50 {
+			t.Errorf("%d exchanges in 10 minutes", got)
+		}
+		began := time.Now()
+		n.say("s7", "push")
+		io.ReadFull(idle[7], make([]byte, 4))
+		if took := time.Since(began); took > 760*time.Millisecond {
+			t.Errorf("a push took %v", took)
+		}
+		for _, s := range idle {
+			s.Close()
 		}
 	})
 }

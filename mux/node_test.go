@@ -51,6 +51,7 @@ type fakeSession struct {
 	fin, rst bool
 	closed   bool
 	inOp     bool
+	poller   int // the newest batch that polls it
 }
 
 func newFakeNode(t *testing.T) *fakeNode {
@@ -89,7 +90,7 @@ func (n *fakeNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, e
 	if before != nil {
 		return answer, before
 	}
-	results := n.serve(ctx, ops, seen.poll)
+	results := n.serve(ctx, ops, seen.poll, len(n.seen()))
 	if err := wait(ctx, n.rtt/2); err != nil {
 		return answer, err
 	}
@@ -108,12 +109,15 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (n *fakeNode) serve(ctx context.Context, ops []wire.Op, poll bool) []wire.Result {
+func (n *fakeNode) serve(ctx context.Context, ops []wire.Op, poll bool, id int) []wire.Result {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ss := make([]*fakeSession, len(ops))
 	for i := range ops {
 		ss[i] = n.execute(&ops[i])
+		if s := ss[i]; s != nil && poll && !n.stock {
+			s.poller = id
+		}
 	}
 	limit := 350 * time.Millisecond
 	if poll {
@@ -123,8 +127,12 @@ func (n *fakeNode) serve(ctx context.Context, ops []wire.Op, poll bool) []wire.R
 		}
 	}
 	deadline := time.After(limit)
+	answerable := func(s *fakeSession) bool {
+		return s == nil || s.out.Len() > 0 && (!poll || s.poller <= id) || s.fin || s.rst || s.closed
+	}
+	superseded := func(s *fakeSession) bool { return s != nil && poll && s.poller > id }
 wait:
-	for !slices.ContainsFunc(ss, func(s *fakeSession) bool { return s == nil || s.out.Len() > 0 || s.fin || s.rst || s.closed }) {
+	for !slices.ContainsFunc(ss, answerable) && !all(ss, superseded) {
 		ch := n.changed
 		n.mu.Unlock()
 		select {
@@ -141,6 +149,10 @@ wait:
 		results[i] = n.result(&ops[i], s)
 	}
 	return results
+}
+
+func all(ss []*fakeSession, is func(*fakeSession) bool) bool {
+	return !slices.ContainsFunc(ss, func(s *fakeSession) bool { return !is(s) })
 }
 
 func (n *fakeNode) execute(op *wire.Op) *fakeSession {
@@ -160,6 +172,7 @@ func (n *fakeNode) execute(op *wire.Op) *fakeSession {
 		n.t.Errorf("two ops of session %s at once", s.sid)
 	}
 	s.inOp = true
+	n.notify()
 	if op.HasWSeq && op.WSeq < s.wseq {
 		return s // a duplicate
 	}

@@ -35,7 +35,6 @@ func NewAccount(slots int) *Account {
 type deployment struct {
 	Deployment
 	inFlight int
-	polls    int           // of which are held, or may be
 	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
 	floor    time.Duration // about the shortest of late, polls included
 	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow

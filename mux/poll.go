@@ -22,12 +22,36 @@ func pollWait(n int, rtt time.Duration, ours bool) time.Duration {
 	return min(rtt/part, 100*time.Millisecond)
 }
 
-// pollMax is how many bytes a poll may ask for, given what is free in the
-// memory budget: never all of it, for others ask too.
-func pollMax(free int64) int {
-	const most, least = 16 << 20, 64 << 10
-	return int(min(max(free/4, least), most))
+// A flow's window is how many bytes it asks for at once. It opens while
+// answers come back full and closes when one comes back empty, so that a
+// thousand idle flows reserve nothing and a download soon fills its answers.
+const (
+	windowFirst = 1 << 20  // a flow's first answers: most are no larger
+	windowMost  = 16 << 20 // what a node drains of a session at most
+	windowLeast = 64 << 10 // an idle flow's; everyone may have that, budget or not
+)
+
+// nextWindow is the window after an answer of n bytes to an op that allowed
+// most. Pure.
+func nextWindow(window, n, most int, poll bool) int {
+	switch {
+	case n >= most/4*3:
+		return min(max(window, n)*4, windowMost)
+	case n == 0 && poll:
+		return windowLeast
+	}
+	return window
 }
+
+// pollMax cuts a window to what the memory budget has: never all that is
+// free, for others ask too.
+func pollMax(window int, free int64) int {
+	return int(max(min(int64(window), free/4), windowLeast))
+}
+
+// idleAge is how long an exchange must have been held to count as idle: longer
+// than any answer that was on its way takes.
+func idleAge(rtt time.Duration) time.Duration { return max(2*rtt, time.Second) }
 
 // maxHolds is how many exchanges may be held by polls, of all the slots there
 // are: half, and never the last one. Flows beyond that wait, and share the

@@ -25,16 +25,16 @@ func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case !o.got:
 		l.lost(s, op, x)
 	case op.Kind == wire.Data:
-		l.answered(s, o, poll, x.d)
+		l.answered(s, op, o, poll, x)
 	default:
-		l.opened(s, op, o, x.d)
+		l.opened(s, op, o, x)
 	}
 	l.consider(s)
 }
 
 // opened settles an op that asked for a session.
-func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, d *deployment) {
-	f := &s.fl
+func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, x *exchange) {
+	f, d := &s.fl, x.d
 	switch {
 	case o.unsupported && !d.noData:
 		d.noData = true
@@ -51,7 +51,7 @@ func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, d *deployment) {
 			f.finDone = f.flightFin && o.ours
 			s.landed()
 		}
-		l.answeredOpen(s, o, d)
+		l.answeredOpen(s, op, o, x)
 	}
 }
 
@@ -63,7 +63,7 @@ func orReset(err error) error {
 }
 
 // answered settles a data op.
-func (l *loop) answered(s *Stream, o *outcome, poll bool, d *deployment) {
+func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, poll bool, x *exchange) {
 	f := &s.fl
 	f.failing = time.Time{}
 	if !poll {
@@ -75,14 +75,19 @@ func (l *loop) answered(s *Stream, o *outcome, poll bool, d *deployment) {
 		}
 		s.landed()
 	}
-	l.answeredOpen(s, o, d)
+	l.answeredOpen(s, op, o, x)
 }
 
 // answeredOpen is what all RESULTs of a session have in common.
-func (l *loop) answeredOpen(s *Stream, o *outcome, d *deployment) {
+func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
-	f.pollAt = now.Add(pollWait(o.n, d.floor, f.ours))
+	f.window = nextWindow(f.window, o.n, int(op.Max), x.poll)
+	n := o.n
+	if x.poll && n == 0 {
+		n = min(x.brought, 1) // came back for another's sake: they all ask again together
+	}
+	f.pollAt = now.Add(pollWait(n, x.d.floor, f.ours))
 	switch v := s.view(); {
 	case o.err != nil:
 		l.endSession(s, o.err)

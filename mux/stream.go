@@ -58,6 +58,7 @@ type Stream struct {
 func newStream(m *Mux, host string, port uint16) *Stream {
 	s := &Stream{m: m, host: host, port: port}
 	s.cond.L = &s.mu
+	s.fl.window = windowFirst
 	return s
 }
 

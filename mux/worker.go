@@ -14,11 +14,13 @@ import (
 type exchange struct {
 	d       *deployment
 	poll    bool // nothing but polls (and closes): the node holds it
+	adopted bool // a newer poll has taken over all of its flows
 	ops     []wire.Op
 	streams []*Stream // of each op
 	reserve int       // bytes of the budget kept for what the polls bring
 	answer  wire.Answer
 	out     []outcome // of each op
+	brought int       // bytes of payload, of all ops
 	began   time.Time
 	took    time.Duration
 	failure *relay.Failure
@@ -63,27 +65,61 @@ func (x *exchange) free() {
 // carry is the worker: it holds a slot of the deployment's account, encodes,
 // waits, decodes, delivers. All that takes long happens here, and neither the
 // loop nor another flow waits for it.
-func (m *Mux) carry(x *exchange) {
-	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)
-	body, answer := buf.Body(), buf.Body()
-	body.B = wire.AppendBatch(body.B, x.d.Key, x.d.Script, x.ops)
-	up := len(body.B)
+func (m *Mux) carry(x *exchange) { m.travel(x, m.encode(x)) }
 
+// encode makes the body, which the caller owns.
+func (m *Mux) encode(x *exchange) *buf.Buf {
+	defer m.heavy(x.size())()
+	body := buf.Body()
+	body.B = wire.AppendBatch(body.B, x.d.Key, x.d.Script, x.ops)
+	return body
+}
+
+// travel takes the body over, and brings the answer to the streams.
+func (m *Mux) travel(x *exchange, body *buf.Buf) {
+	answer := buf.Body()
 	began := time.Now()
 	text, err := x.d.Transport.Exchange(m.ctx, body.B, answer.B)
 	answer.B = text
 	x.took = time.Since(began)
 	x.d.Account.sem.Release(1)
+	x.d.Stats.Up.Add(uint64(len(body.B)))
+	x.d.Stats.Down.Add(uint64(len(text)))
 	body.Release()
 
-	x.d.Stats.Up.Add(uint64(up))
-	x.d.Stats.Down.Add(uint64(len(text)))
+	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)
 	x.failure = asFailure(err)
 	if x.failure == nil {
-		x.failure = x.deliver(answer)
+		x.failure = m.decode(x, answer)
 	}
 	answer.Release()
 	m.done <- x
+}
+
+func (m *Mux) decode(x *exchange, answer *buf.Buf) *relay.Failure {
+	defer m.heavy(len(answer.B))()
+	return x.deliver(answer)
+}
+
+// heavySize is from where on encoding and decoding count as work: about 30 us.
+const heavySize = 256 << 10
+
+// heavy waits until it may keep a core busy with so many bytes, and returns
+// what to call afterwards. One core is always left to the loop and to what is
+// small: a keystroke must not queue behind megabytes.
+func (m *Mux) heavy(size int) (done func()) {
+	if size < heavySize || m.heavies.Acquire(m.ctx, 1) != nil {
+		return func() {}
+	}
+	return func() { m.heavies.Release(1) }
+}
+
+// size is about how many bytes of payload x has.
+func (x *exchange) size() (n int) {
+	for i := range x.ops {
+		n += x.ops[i].Len()
+	}
+	return n
 }
 
 // deliver parses the answer and hands each RESULT to its stream. What it

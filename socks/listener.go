@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"relaymux/mux/wire"
 )
 
 // The accept loop waits between failures, so that a process without file
@@ -133,7 +135,7 @@ func (s *Server) handle(c *client, r *Request) {
 	defer s.gate.leave(c)
 	defer s.rescue(c)
 	s.cfg.Handle(s.ctx, r)
-	r.abandon()
+	r.Abort(wire.Failed) // for a handler that forgot; else it does nothing
 }
 
 // rescue is deferred: it keeps a panic from ending everybody's connections.

@@ -80,9 +80,6 @@ func (r *Request) Abort(reason wire.Reason) {
 	}
 }
 
-// abandon ends a request that its handler forgot to answer.
-func (r *Request) abandon() { r.Abort(wire.Failed) }
-
 // take ends the watch and returns the client, nil if it was taken before.
 func (r *Request) take() *client {
 	c := r.client

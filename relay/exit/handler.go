@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -80,7 +81,7 @@ func (n *Node) reply(w http.ResponseWriter, x *exchange) {
 	size := x.answerLen()
 	n.bodies.Force(size)
 	defer n.bodies.Return(size)
-	body.B = x.appendAnswer(body.B)
+	body.B = x.appendAnswer(slices.Grow(body.B, size))
 	x.releaseTaken()
 
 	h := w.Header()

@@ -61,7 +61,7 @@ func TestHostile64_ActiveProbes(t *testing.T) {
 		{"POST", pathBatch, `{"k":"` + testKey + `","ops":[`}, {"POST", pathBatch, `{"ops":[]}`},
 		{"POST", pathBatch, strings.Repeat("a", 1<<20)}, {"POST", "/x", strings.Repeat("a", 1<<20)},
 		{"POST", pathBatch + "/", ok}, {"POST", "/tunnel/../tunnel/batch", ok}, {"OPTIONS", "*", ""},
-		{"TRACE", pathBatch, ""}, {"POST", pathHealth, ""}, {"GET", pathBatch + "?k=" + testKey, ""},
+		{"TRACE", pathBatch, ""}, {"POST", pathHealth, ""}, {"GET", pathBatch + "?k=" + testKey[:7], ""},
 		{"POST", pathBatch, "\x1f\x8b\x08"}, {"POST", pathBatch, string(zip([]byte(ok)))[:20]},
 	}
 	for name, server := range map[string]*httptest.Server{
@@ -153,7 +153,7 @@ func TestHostile73_BodyLimits(t *testing.T) {
 		{"gzip bomb", zip(padded(maxPlain + 1)), http.StatusNotFound},
 		{"zstd at the limit", zops(maxPlain), http.StatusOK},
 		{"zstd bomb", zops(maxPlain + 1), http.StatusNotFound},
-		{"zstd bomb of 4 GiB", hugeZops(), http.StatusNotFound},
+		{"zstd bomb of 256 MiB", hugeZops(), http.StatusNotFound},
 	} {
 		if w := r.post(t.Context(), pathBatch, c.body); w.Code != c.want {
 			t.Errorf("%s (%d bytes): status %d, want %d", c.name, len(c.body), w.Code, c.want)
@@ -180,7 +180,7 @@ func hugeZops() []byte {
 	var b bytes.Buffer
 	enc, _ := zstd.NewWriter(&b)
 	zero := make([]byte, 1<<20)
-	for range 4096 {
+	for range 256 {
 		_, _ = enc.Write(zero)
 	}
 	_ = enc.Close()
@@ -280,4 +280,3 @@ func TestHTTP2(t *testing.T) {
 		t.Errorf("head %v", resp.Header)
 	}
 }
-

@@ -48,7 +48,7 @@ func parseRule(entry string) (r rule, err error) {
 		return r, nil
 	}
 	r.name = canonicalName(strings.TrimPrefix(strings.TrimPrefix(host, "*"), "."))
-	if !validName(r.name) || strings.ContainsAny(r.name, ":/*[]") {
+	if !validName(r.name) || strings.ContainsAny(r.name, ":/*[]") || strings.Trim(r.name, "0123456789.") == "" {
 		return rule{}, fmt.Errorf("%q: neither a CIDR, a name, a port nor host:port", entry)
 	}
 	return r, nil
@@ -59,7 +59,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked(), nil
 	}
-	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	a, err := netip.ParseAddr(s)
 	if err != nil {
 		return netip.Prefix{}, err
 	}

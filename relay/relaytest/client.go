@@ -1,6 +1,8 @@
 package relaytest
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -61,6 +63,49 @@ func socks5(conn net.Conn, address string) error {
 	}
 	return nil
 }
+
+// ConnectHTTP opens a connection to host and port through the proxy's HTTP side,
+// by CONNECT.
+func (s *Stack) ConnectHTTP(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := s.Dial(ctx, "tcp", s.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	if err := connectHTTP(conn, address); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connectHTTP is the client's side of RFC 9110 section 9.3.6. It reads byte by
+// byte, for what follows the answer's head belongs to the caller.
+func connectHTTP(conn net.Conn, address string) error {
+	if _, err := fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", address); err != nil {
+		return err
+	}
+	var head []byte
+	for !bytes.HasSuffix(head, []byte("\r\n\r\n")) {
+		var b [1]byte
+		if _, err := io.ReadFull(conn, b[:]); err != nil {
+			return fmt.Errorf("reading the answer to CONNECT: %w", err)
+		}
+		head = append(head, b[0])
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), &http.Request{Method: http.MethodConnect})
+	if err != nil {
+		return fmt.Errorf("parsing the answer to CONNECT: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return StatusError(resp.StatusCode)
+	}
+	return nil
+}
+
+// A StatusError is an HTTP status other than 200 in answer to CONNECT.
+type StatusError int
+
+func (e StatusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
 
 // A SOCKSError is a reply code other than success.
 type SOCKSError byte

@@ -2,9 +2,13 @@ package relaytest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"testing"
 	"time"
@@ -37,6 +41,10 @@ type StackConfig struct {
 	Users     []socks.User
 	TLS       bool // towards the node, if straight
 
+	// Foreign is served where else the node would be, if not nil: a node of
+	// another program, or one that comes and goes. Stack.Node is nil then.
+	Foreign http.Handler
+
 	Mux  func(*mux.Config)  // changes the client's settings, if not nil
 	Node func(*exit.Config) // likewise
 	Log  *slog.Logger       // nil is silence
@@ -47,7 +55,7 @@ type StackConfig struct {
 type Stack struct {
 	Proxy string // address of the proxy's port
 	Relay *Relay // nil without scripts
-	Node  *exit.Node
+	Node  *exit.Node // nil with StackConfig.Foreign
 	Mux   *mux.Mux
 	Stats *stats.Mux
 
@@ -81,6 +89,21 @@ func NewStack(t testing.TB, c StackConfig) *Stack {
 }
 
 func (s *Stack) startNode() error {
+	ln, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	scheme := "http"
+	if s.config.Foreign != nil {
+		s.parts.Go(func() error { return serveForeign(s.ctx, ln, s.config.Foreign) })
+	} else if scheme, err = s.startOurNode(ln); err != nil {
+		return err
+	}
+	return s.addWay(&url.URL{Scheme: scheme, Host: ln.Addr().String()})
+}
+
+// startOurNode serves a node of ours on ln, and returns its URL's scheme.
+func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 	c := exit.Config{Key: TunnelKey, Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log}
 	if m := s.config.Memory; m != nil {
 		c.Dialer = dialFunc(m.Dial)
@@ -88,25 +111,37 @@ func (s *Stack) startNode() error {
 	if s.config.Node != nil {
 		s.config.Node(&c)
 	}
-	var err error
 	if s.Node, err = exit.New(c); err != nil {
-		return err
+		return "", err
 	}
-	tls := s.config.TLS && s.config.Scripts == 0
-	server, err := exit.NewServer(s.Node, exit.TLS{Plain: !tls, SelfSigned: tls})
-	if err != nil {
-		return err
+	scheme = "http"
+	if s.config.TLS && s.config.Scripts == 0 {
+		scheme = "https"
 	}
-	ln, err := s.Listen()
+	tls := exit.TLS{Plain: scheme == "http", SelfSigned: scheme == "https"}
+	server, err := exit.NewServer(s.Node, tls)
 	if err != nil {
-		return err
+		return "", err
 	}
 	s.parts.Go(func() error { return server.Serve(s.ctx, ln) })
-	u := &url.URL{Scheme: "http", Host: ln.Addr().String()}
+	return scheme, nil
+}
+
+// serveForeign serves h on ln until ctx ends, then closes both.
+func serveForeign(ctx context.Context, ln net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving the foreign node: %w", err)
+	}
+	return nil
+}
+
+// addWay makes the deployments by which the node at u is reached: itself, or
+// scripts that the Relay will serve.
+func (s *Stack) addWay(u *url.URL) error {
 	if s.config.Scripts == 0 {
-		if tls {
-			u.Scheme = "https"
-		}
 		return s.addDeployment("direct", TunnelKey, u)
 	}
 	rc := RelayConfig{AuthKey: AuthKey, TunnelKey: TunnelKey, Node: u, Seed: 1}

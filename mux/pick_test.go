@@ -1,0 +1,112 @@
+package mux
+
+import (
+	"testing"
+	"time"
+
+	"relaymux/relay"
+)
+
+func testDeployment(name string, slots int) *deployment {
+	return &deployment{Deployment: Deployment{Name: name, Account: NewAccount(slots)}}
+}
+
+func TestPick(t *testing.T) {
+	now := time.Unix(1000, 0)
+	type ds = []*deployment
+	for _, c := range []struct {
+		name    string
+		set     func(a, b *deployment)
+		reserve func(*deployment) int
+		want    string
+	}{
+		{"the faster", func(a, b *deployment) { a.rtt, b.rtt = 2*time.Second, time.Second }, noReserve, "b"},
+		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.inFlight = 1 }, noReserve, "b"},
+		{"one that was never measured", func(a, b *deployment) { a.rtt = time.Millisecond }, noReserve, "b"},
+		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.inFlight = 10 }, noReserve, "b"},
+		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.inFlight = 9 }, noReserve, "a"},
+		{"both full", func(a, b *deployment) { a.inFlight, b.inFlight = 10, 10 }, noReserve, ""},
+		{"polls leave a fifth: 8 of 10 used", func(a, b *deployment) { a.inFlight, b.inFlight = 8, 10 }, holdReserve, ""},
+		{"polls leave a fifth: 7 of 10 used", func(a, b *deployment) { a.inFlight, b.inFlight = 7, 10 }, holdReserve, "a"},
+		{"ops may have the last slot", func(a, b *deployment) { a.inFlight, b.inFlight = 9, 10 }, noReserve, "a"},
+		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, noReserve, "b"},
+		{"until its time is over", func(a, b *deployment) { a.until = now; b.inFlight = 10 }, noReserve, "a"},
+		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.inFlight = relay.Quota, 1; b.inFlight = 10 }, noReserve, ""},
+		{"all rest: the one due first is tried", func(a, b *deployment) {
+			a.until, a.failed = now.Add(time.Hour), now.Add(-lastTry)
+			b.until, b.failed = now.Add(time.Minute), now
+		}, noReserve, "a"},
+		{"all rest and were tried just now", func(a, b *deployment) {
+			a.until, a.failed = now.Add(time.Hour), now
+			b.until, b.failed = now.Add(time.Minute), now
+		}, noReserve, ""},
+		{"all rest, one because its relay said so", func(a, b *deployment) {
+			a.until, a.failed, a.mandated = now.Add(time.Minute), now.Add(-lastTryMandated+1), true
+			b.until, b.failed, b.mandated = now.Add(time.Hour), now.Add(-lastTryMandated), true
+		}, noReserve, "b"},
+	} {
+		a, b := testDeployment("a", 10), testDeployment("b", 10)
+		c.set(a, b)
+		got := ""
+		if d := pick(ds{a, b}, now, c.reserve); d != nil {
+			got = d.Name
+		}
+		if got != c.want {
+			t.Errorf("%s: picked %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestHoldReserve(t *testing.T) {
+	for slots, want := range map[int]int{1: 0, 2: 1, 5: 1, 10: 2, 30: 6} {
+		if got := holdReserve(testDeployment("d", slots)); got != want {
+			t.Errorf("%d slots: %d", slots, got)
+		}
+	}
+}
+
+func TestCoolDown(t *testing.T) {
+	for _, c := range []struct {
+		kind     relay.Kind
+		after    time.Duration
+		fails    int
+		want     time.Duration
+		mandated bool
+	}{
+		{relay.Timeout, 0, 1, 0, false}, // an ordinary loss
+		{relay.Timeout, 0, 2, time.Second, false},
+		{relay.Broken, 0, 3, 2 * time.Second, false},
+		{relay.Unreachable, 0, 100, time.Minute, false},
+		{relay.Rejected, 0, 2, time.Second, false},
+		{relay.Cancelled, 0, 5, 0, false},
+		{relay.TooLarge, 0, 5, 0, false},
+		{relay.RetryAfter, 7 * time.Second, 1, 7 * time.Second, true},
+		{relay.RetryAfter, 24 * time.Hour, 1, 5 * time.Minute, true},
+		{relay.RetryAfter, 0, 3, 4 * time.Second, true},
+		{relay.Quota, 0, 1, 10 * time.Minute, true},
+		{relay.Quota, 0, 9, time.Hour, true},
+		{relay.Decoy, 0, 1, 30 * time.Second, false},
+		{relay.SignIn, 0, 9, 10 * time.Minute, false},
+	} {
+		rest, mandated := coolDown(&relay.Failure{Kind: c.kind, RetryAfter: c.after}, c.fails)
+		if rest != c.want || mandated != c.mandated {
+			t.Errorf("%v after %d failures: %v, %v", c.kind, c.fails, rest, mandated)
+		}
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	now := time.Unix(1000, 0)
+	d := testDeployment("d", 10)
+	if rest := d.fail(&relay.Failure{Kind: relay.Decoy}, now); rest < 30*time.Second || rest > 34*time.Second {
+		t.Errorf("rests %v", rest)
+	}
+	if d.usable(now.Add(29*time.Second)) || !d.usable(now.Add(34*time.Second)) {
+		t.Error("it rests too short or too long")
+	}
+	d.succeed(time.Second, false)
+	d.inFlight = 5
+	if !d.usable(now) {
+		t.Error("a good answer does not bring it back")
+	}
+}
