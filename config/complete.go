@@ -27,6 +27,7 @@ func (c *Config) embedNode() {
 	n.Listen, n.SelfSigned = "127.0.0.1:0", true
 	n.TLSCert, n.TLSKey, n.Plain = "", "", false
 	n.Key, n.KeyFile = c.Deployments[0].Key, ""
+	n.Egress.AllowPrivate = true // it is the user's own machine
 }
 
 // nameDeployments names those that have no name: for the host of their url,

@@ -92,7 +92,7 @@ func TestLimits(t *testing.T) {
 		"account.daily_quota":          {"0", "1", "1000000000", "1000000001"},
 		"node.limits.memory":           {"16777215B", "16MiB", "", ""},
 		"node.limits.streams":          {"0", "1", "1000000", "1000001"},
-		"node.limits.dials_per_second": {"0", "1", "100000", "100001"},
+		"node.limits.dials_per_second": {"-1", "0", "100000", "100001"},
 		"node.limits.reap":             {"9999ms", "10s", "60m", "3601s"},
 		"node.udp.stale":               {"-1ns", "0s", "60s", "61s"},
 	}

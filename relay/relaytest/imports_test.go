@@ -47,11 +47,12 @@ var home = map[string][]string{
 	"golang.org/x/term":                  {""},
 	"golang.org/x/time/rate":             {"socks", "relay/exit"},
 	"golang.org/x/sys/unix":              {},
+	"golang.org/x/sys/windows":           {"relay/exit"},
 	"net/http":                           {"socks", "relay/fronted", "relay/exit"},
 	"os/exec":                            {},
 	"unsafe":                             {},
-	"math/rand":                          {}, // math/rand/v2 or crypto/rand
-	"log":                                {}, // log/slog, handed in
+	"math/rand":                          {},        // math/rand/v2 or crypto/rand
+	"log":                                {"socks"}, // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                          {},
 	"encoding/json":                      {}, // mux/wire
 	"golang.org/x/net/context":           {},
