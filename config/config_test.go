@@ -95,7 +95,7 @@ func TestDefaults(t *testing.T) {
 		Accounts: []Account{{Name: "relay.example", Slots: 30, DailyQuota: 20000}},
 		Node: ExitNode{
 			Listen: "0.0.0.0:8443",
-			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 200, Reap: 180e9},
+			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 0, Reap: 180e9},
 			UDP:    UDP{GSO: "auto", GRO: "auto", Stale: 3e9, BlockQUIC: "auto"},
 		},
 	}

@@ -47,10 +47,11 @@ const (
 type queue uint8
 
 const (
-	inNone  queue = iota
-	inReady       // has an op that should go soon
-	inPolls       // wants data
-	inLazy        // has an op that can wait for company
+	inNone    queue = iota
+	inReady         // has an op that should go soon
+	inPolls         // wants data
+	inLazy          // has an op that can wait for company
+	inStalled       // its application does not read: only a sign of life, now and then
 )
 
 // interactive is the size of an upload below which its own op waits for what
@@ -106,8 +107,10 @@ func (f *flow) wants(v view) (q queue, over bool) {
 		return f.wantsClose(v)
 	case !f.up && alone && v.fin && !f.finDone && !v.eof:
 		return inReady, false
-	case v.eof || f.polls > 0 || !v.hungry:
+	case v.eof || f.polls > 0:
 		return inNone, false
+	case !v.hungry:
+		return inStalled, false
 	}
 	return inPolls, false
 }

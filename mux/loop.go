@@ -26,6 +26,7 @@ type loop struct {
 	ready fifo[*Stream] // has an op that should go soon
 	polls fifo[*Stream] // wants data; in the order of flow.pollAt, about
 	lazy  fifo[*Stream] // a close, which rides with others or waits lazyWait for that
+	stall fifo[*Stream] // wants nothing; the node must not take that for its end
 
 	weight int       // encoded bytes that ready has, about
 	last   time.Time // the newest arrival in ready
@@ -43,6 +44,10 @@ const (
 	// lazyWait is how long a close may wait for another op's company. An
 	// exchange of its own would cost as much as one that carries data.
 	lazyWait = 2 * time.Second
+
+	// signEvery is how often the node gets a sign of life of a flow whose
+	// application does not read. A node reaps after three minutes or more.
+	signEvery = time.Minute
 
 	// openWait is how long a flow may wait to be sent at all, when no
 	// deployment works, before its application is told.
@@ -171,6 +176,8 @@ func (l *loop) line(s *Stream, q queue) {
 		l.polls.push(s)
 	case inLazy:
 		l.lazy.push(s)
+	case inStalled:
+		l.stall.push(s)
 	}
 }
 
@@ -221,6 +228,7 @@ func (l *loop) fire(now time.Time) {
 		}
 		l.sendOps(d, now)
 	}
+	l.showSigns(now)
 	for l.pollDue(now) {
 		d := l.pick(now, holdReserve)
 		if d == nil {
@@ -232,6 +240,19 @@ func (l *loop) fire(now time.Time) {
 		if d := l.pick(now, noReserve); d != nil {
 			l.sendOps(d, now)
 		}
+	}
+}
+
+// showSigns lets stalled flows whose time has come poll for next to nothing.
+func (l *loop) showSigns(now time.Time) {
+	for {
+		s := l.front(&l.stall, inStalled)
+		if s == nil || now.Sub(s.fl.since) < signEvery {
+			return
+		}
+		l.take(&l.stall)
+		s.fl.window, s.fl.pollAt = windowSign, now
+		l.line(s, inPolls)
 	}
 }
 
@@ -371,8 +392,9 @@ func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bo
 func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
 	most := pollMax(window, l.m.budget.Free())
 	op.Max = uint64(most)
-	x.reserve += most - windowLeast
-	l.m.budget.Force(most - windowLeast)
+	charge := max(0, most-windowLeast)
+	x.reserve += charge
+	l.m.budget.Force(charge)
 }
 
 // addCloses fills a batch up with closes that wait for company.
@@ -560,6 +582,9 @@ func (l *loop) arm(now time.Time) {
 	}
 	if s := l.front(&l.lazy, inLazy); s != nil {
 		due(l.lazyAt(s))
+	}
+	if s := l.front(&l.stall, inStalled); s != nil {
+		due(s.fl.since.Add(signEvery))
 	}
 	if l.ready.len()+l.polls.len()+l.lazy.len() > 0 {
 		for _, d := range l.ds {

@@ -394,6 +394,34 @@ func TestIdleFlowsShareOneHold(t *testing.T) {
 	})
 }
 
+// An application that does not read for an hour keeps its connection.
+func TestStalledFlowShowsLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		n.rtt = 100 * time.Millisecond
+		m := newMux(t, Config{}, 30, n)
+		s := m.Open("h", 80)
+		ask(t, s, "x")
+		n.say("s0", strings.Repeat("y", 40<<20))
+		time.Sleep(10 * time.Minute)
+		before := len(n.seen())
+		for range 60 {
+			last := len(n.seen())
+			time.Sleep(2 * time.Minute)
+			if len(n.seen()) == last {
+				t.Fatal("two minutes without a sign of life")
+			}
+		}
+		if got := len(n.seen()) - before; got > 125 {
+			t.Errorf("%d exchanges in two hours", got)
+		}
+		if got, err := io.CopyN(io.Discard, s, 40<<20); err != nil {
+			t.Error(got, err)
+		}
+		s.Close()
+	})
+}
+
 // Idle connections do not take the slots away from what should not wait.
 func TestPollsLeaveSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -29,6 +29,7 @@ const (
 	windowFirst = 1 << 20  // a flow's first answers: most are no larger
 	windowMost  = 16 << 20 // what a node drains of a session at most
 	windowLeast = 64 << 10 // an idle flow's; everyone may have that, budget or not
+	windowSign  = 512      // of a flow whose application does not read
 )
 
 // nextWindow is the window after an answer of n bytes to an op that allowed
@@ -36,7 +37,7 @@ const (
 func nextWindow(window, n, most int, poll bool) int {
 	switch {
 	case n >= most/4*3:
-		return min(max(window, n)*4, windowMost)
+		return min(max(window, n, windowLeast/4)*4, windowMost)
 	case n == 0 && poll:
 		return windowLeast
 	}
@@ -46,6 +47,9 @@ func nextWindow(window, n, most int, poll bool) int {
 // pollMax cuts a window to what the memory budget has: never all that is
 // free, for others ask too.
 func pollMax(window int, free int64) int {
+	if window <= windowLeast {
+		return window
+	}
 	return int(max(min(int64(window), free/4), windowLeast))
 }
 

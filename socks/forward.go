@@ -136,12 +136,25 @@ func joinAuthority(host string, port uint16) string {
 }
 
 // transparent keeps net/http from adding to an origin's answer what the origin
-// did not say: a guess at the type, and a date.
-func transparent(w http.ResponseWriter) http.ResponseWriter {
-	w.Header()["Content-Type"] = nil
-	w.Header()["Date"] = nil
-	return w
+// did not say: a guess at the type, and a date. Of an origin's 100 (Continue) it
+// says nothing, since net/http sends one itself as soon as the body is read.
+type transparent struct{ http.ResponseWriter }
+
+func (t transparent) WriteHeader(status int) {
+	if status == http.StatusContinue {
+		return
+	}
+	h := t.Header()
+	for _, name := range []string{"Content-Type", "Date"} {
+		if _, said := h[name]; !said {
+			h[name] = nil
+		}
+	}
+	t.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap is for http.ResponseController.
+func (t transparent) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // steadyBody is a request's body that may take for ever, and fails when its
 // client sends nothing for bodyTimeout. The deadline stays in force for what

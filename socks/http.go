@@ -199,7 +199,7 @@ func (f *front) relay(w http.ResponseWriter, r *http.Request, c *client) {
 			c.reset()
 		}
 	}()
-	f.forward.ServeHTTP(transparent(w), towards(w, r, host, port))
+	f.forward.ServeHTTP(transparent{w}, towards(w, r, host, port))
 	whole = true
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"testing"
 
@@ -136,8 +137,9 @@ func FuzzServeHTTP(f *testing.F) {
 
 // padded is a batch whose body has exactly n bytes.
 func padded(n int) []byte {
-	body := wire.AppendBatch(nil, testKey, false, nil)
-	return append(body, bytes.Repeat([]byte(" "), n-len(body))...)
+	body := wire.AppendBatch([]byte(`{"_pad":"",`), testKey, false, nil)
+	body = slices.Delete(body, len(`{"_pad":"",`), len(`{"_pad":"",{`))
+	return slices.Insert(body, len(`{"_pad":"`), bytes.Repeat([]byte("A"), n-len(body))...)
 }
 
 func TestHostile73_BodyLimits(t *testing.T) {
@@ -164,11 +166,12 @@ func TestHostile73_BodyLimits(t *testing.T) {
 	}
 }
 
-// zops is a batch with an empty list of n bytes, packed.
+// zops is a batch whose list takes n bytes, packed.
 func zops(n int) []byte {
 	enc, _ := zstd.NewWriter(nil)
-	plain := append([]byte("["), bytes.Repeat([]byte(" "), n-2)...)
-	return packed(enc.EncodeAll(append(plain, ']'), nil))
+	plain := []byte(`[{"op":"close","sid":"x","_pad":""}]`)
+	plain = slices.Insert(plain, len(plain)-len(`"}]`), bytes.Repeat([]byte("A"), n-len(plain))...)
+	return packed(enc.EncodeAll(plain, nil))
 }
 
 func packed(frame []byte) []byte {

@@ -1,0 +1,257 @@
+"""The programs under test: started for one check, stopped and inspected after it."""
+
+import json
+import os
+import re
+import resource
+import secrets
+import signal
+import subprocess
+import time
+import urllib.request
+
+HOSTS = [f"h{i}.e2e.test" for i in range(10)]  # known only in the node's /etc/hosts
+ROUND_TRIP = 1.5                                # seconds, of the emulated relay
+
+
+class Failed(Exception):
+    """A check did not hold."""
+
+
+def require(holds, what):
+    if not holds:
+        raise Failed(what)
+
+
+def until(condition, seconds, what):
+    """Waits until condition() is true and returns what it returned."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        require(time.monotonic() < deadline, f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+    return value
+
+
+class Program:
+    """A process of ours, with its output in files."""
+
+    def __init__(self, argv, directory, name, environ):
+        self.name, self.path = name, os.path.join(directory, name)
+        self.stopped = False
+        with open(self.path + ".out", "wb") as out, open(self.path + ".err", "wb") as err:
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environ)
+
+    def out(self):
+        with open(self.path + ".out", encoding="utf-8") as file:
+            return file.read()
+
+    def err(self):
+        with open(self.path + ".err", encoding="utf-8") as file:
+            return file.read()
+
+    def log(self):
+        """The records on stderr, which are JSON when it is no terminal."""
+        return [json.loads(line) for line in self.err().splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def find(self, pattern, seconds=20):
+        """Waits for pattern in the output and returns its groups."""
+        def look():
+            require(self.running(), f"{self.name} ended with {self.process.poll()}: {self.err()[-500:]}")
+            return re.search(pattern, self.out() + self.err())
+        return until(look, seconds, f"{self.name} prints {pattern!r}").groups()
+
+    def running(self):
+        return self.process.poll() is None
+
+    def signal(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+
+    def wait(self, seconds):
+        """Returns the exit code."""
+        self.stopped = True
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self.name} still runs after {seconds} s") from None
+
+    def files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident(self):
+        """Resident memory in bytes (VmRSS of proc(5))."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1]) << 10
+
+
+class Emulator:
+    """The emulated script relay's control endpoint (relaytest/cmd/relayemu)."""
+
+    def __init__(self, program):
+        self.relay, self.control = program.find(r"relay (\S+) control (\S+)")
+        self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def set(self, deployment, **knobs):
+        url = f"http://{self.control}/knobs?id={deployment}"
+        self.direct.open(url, json.dumps(knobs).encode(), timeout=10).close()
+
+    def exchanges(self, deployment=None):
+        """How many exchanges have ended, by their outcome."""
+        url = f"http://{self.control}/stats" + (f"?id={deployment}" if deployment else "")
+        with self.direct.open(url, timeout=10) as answer:
+            return json.load(answer)["Exchanges"] or {}
+
+    def total(self, deployment=None):
+        return sum(self.exchanges(deployment).values())
+
+
+class World:
+    """What one check uses. Leaving it stops every program."""
+
+    def __init__(self, tools, origin, directory):
+        self.tools, self.origin, self.directory = tools, origin, directory
+        self.programs, self.secrets = [], []
+        os.makedirs(directory)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        codes = {}
+        for program in reversed(self.programs):
+            if not program.stopped:
+                codes[program.name] = self.stop(program)
+        if kind is None:
+            for name, code in codes.items():
+                require(code == 0, f"{name} ended with {code} after SIGTERM")
+            self.inspect()
+
+    @staticmethod
+    def stop(program):
+        if program.running():
+            program.signal()
+        try:
+            return program.wait(20)
+        except Failed as late:
+            program.process.kill()
+            return str(late)
+
+    def inspect(self):
+        """What no program may ever print."""
+        for program in self.programs:
+            text = program.out() + program.err()
+            require("panic" not in text and "DATA RACE" not in text, f"{program.name}: {text[-2000:]}")
+            for secret in self.secrets:
+                require(secret not in text, f"{program.name} prints a secret")
+
+    def secret(self):
+        self.secrets.append(secrets.token_hex(16))
+        return self.secrets[-1]
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o600)
+        return path
+
+    def start(self, argv, name, environ=None):
+        clean = {"PATH": os.environ["PATH"], "HOME": self.directory}
+        program = Program(argv, self.directory, f"{len(self.programs)}-{name}", {**clean, **(environ or {})})
+        self.programs.append(program)
+        return program
+
+    def with_hosts(self, argv):
+        """argv in a mount namespace whose /etc/hosts knows HOSTS."""
+        hosts = self.write("hosts", "127.0.0.1 localhost\n127.0.0.1 " + " ".join(HOSTS) + "\n")
+        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *argv]
+
+    def embedded(self, limit_files=None, hosts=False, **environ):
+        """relaymux run without a config: the node is in the same process.
+        Returns it and the proxy's host:port."""
+        argv = [self.tools.relaymux, "run", "--proxy", "127.0.0.1:0"]
+        if hosts:
+            argv = self.with_hosts(argv)
+        if limit_files:
+            argv = ["prlimit", f"--nofile={limit_files}", *argv]
+        environ["RELAYMUX_NODE_EGRESS_ALLOW_PRIVATE"] = "true"  # the origin is on loopback
+        program = self.start(argv, "run", environ)
+        return program, proxy_of(program)
+
+    def node(self):
+        """relaymux node, and its address and key."""
+        key = self.secret()
+        config = self.write("node.toml", f"""
+[node]
+listen = "127.0.0.1:0"
+plain = true
+key = "{key}"
+[node.egress]
+allow_private = true
+""")
+        program = self.start(self.with_hosts([self.tools.relaymux, "node", "--config", config]), "node")
+        (address,) = program.find(r'"msg":"node listens","address":"([^"]+)"')
+        return program, address, key
+
+    def emulator(self, node, node_key, deployments):
+        """The script relay in front of a node, and the key it asks for."""
+        key = self.secret()
+        argv = [self.tools.relayemu, "-node", f"http://{node}", "-deployments", ",".join(deployments),
+                "-rtt", f"{ROUND_TRIP}s", "-certificate", self.tools.certificate,
+                "-echo", "https://script.googleusercontent.com"]
+        environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node_key}
+        return Emulator(self.start(argv, "relayemu", environ)), key
+
+    def proxy(self, text, name="run.toml"):
+        """relaymux run with a config of that text."""
+        config = self.write(name, text)
+        program = self.start([self.tools.relaymux, "run", "--config", config], "run")
+        return program, proxy_of(program)
+
+    def through_relay(self, deployments=("d1", "d2")):
+        """run -> emulated relay -> node. Returns run, its host:port and the emulator."""
+        _, node, node_key = self.node()
+        emulator, key = self.emulator(node, node_key, deployments)
+        text = '[proxy]\nlisten = "127.0.0.1:0"\n'
+        for name in deployments:
+            text += f"""
+[[deployment]]
+name = "{name}"
+url = "https://script.google.com/macros/s/{name}/exec"
+key = "{key}"
+connect_to = "{emulator.relay}"
+server_name = "www.google.com"
+ca_file = "{self.tools.certificate}"
+"""
+        program, proxy = self.proxy(text)
+        return program, proxy, emulator
+
+
+def proxy_of(program):
+    (address,) = program.find(r"SOCKS5 and HTTP proxy on (\S+)")
+    return address
+
+
+class Tools:
+    """Paths of what was built, and a certificate for all names in use."""
+
+    def __init__(self, relaymux, relayemu, directory):
+        self.relaymux, self.relayemu = os.path.abspath(relaymux), os.path.abspath(relayemu)
+        self.certificate = os.path.join(directory, "certificate.pem")
+        names = ["localhost", "www.google.com", "script.google.com", "script.googleusercontent.com", *HOSTS]
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "2", "-subj", "/CN=relaymux tests", "-keyout", self.certificate, "-out", self.certificate + ".crt",
+             "-addext", "subjectAltName=IP:127.0.0.1," + ",".join("DNS:" + name for name in names)],
+            check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        with open(self.certificate, "a", encoding="ascii") as file, open(self.certificate + ".crt", encoding="ascii") as crt:
+            file.write(crt.read())
+
+
+def most_files():
+    """The highest limit of open files that this process may have; it has it then."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, 65536), max(hard, 65536)))
+    except (PermissionError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
