@@ -44,7 +44,7 @@ func gatherer() (round func()) {
 			s.mu.Unlock()
 			l.note(s)
 		}
-		for l.front(&l.ready, inReady) != nil {
+		for l.front(&l.ready) != nil {
 			l.ds[0].Account.sem.TryAcquire(1)
 			l.sendOps(l.ds[0], time.Now())
 		}

@@ -28,6 +28,7 @@ type flow struct {
 	deaf      bool // a stock node ended the session with the target's FIN
 
 	queue   queue     // where it stands
+	turn    uint32    // counts its moves, so that a place it has left is known as such
 	since   time.Time // since when
 	weight  int       // in ready: encoded bytes, about
 	pollAt  time.Time // it asks for data not before

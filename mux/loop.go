@@ -18,17 +18,17 @@ type loop struct {
 	pacing   pacing
 	maxBytes int             // of a body
 	launch   func(*exchange) // starts its worker
-	holds    int             // exchanges that polls may hold
+	slots    int             // of all accounts together
 
 	// Streams that stand in line, each in at most one of these (flow.queue).
-	// Who no longer wants what its line is for is passed over when its turn
-	// comes.
-	ready fifo[*Stream] // has an op that should go soon
-	polls fifo[*Stream] // wants data; in the order of flow.pollAt, about
-	lazy  fifo[*Stream] // a close, which rides with others or waits lazyWait for that
-	stall fifo[*Stream] // wants nothing; the node must not take that for its end
+	// Who has left a line is passed over when that place comes up.
+	ready fifo[place] // has an op that should go soon
+	polls fifo[place] // wants data; in the order of flow.pollAt, about
+	lazy  fifo[place] // a close, which rides with others or waits lazyWait for that
+	stall fifo[place] // wants nothing; the node must not take that for its end
 
-	weight int       // encoded bytes that ready has, about
+	count  int       // streams that stand in ready
+	weight int       // encoded bytes that they have, about
 	last   time.Time // the newest arrival in ready
 	before time.Time // the arrival before the oldest in ready
 
@@ -155,30 +155,44 @@ func (l *loop) consider(s *Stream) {
 	}
 }
 
-// line moves s into another line. Its place in the old one stays behind, to be
-// passed over.
+// A place in a line. It is s's only while turn is the flow's.
+type place struct {
+	s    *Stream
+	turn uint32
+}
+
+// line moves s into another line.
 func (l *loop) line(s *Stream, q queue) {
 	f := &s.fl
-	now := time.Now()
-	if f.queue == inReady {
-		l.weight -= f.weight
-	}
-	f.queue, f.since = q, now
+	l.leave(f)
+	f.queue, f.since = q, time.Now()
+	at := place{s, f.turn}
 	switch q {
 	case inReady:
-		if l.ready.len() == 0 {
+		if l.count == 0 {
 			l.before = l.last
 		}
-		l.last = now
+		l.last = f.since
+		l.count++
 		l.weight += f.weight
-		l.ready.push(s)
+		l.ready.push(at)
 	case inPolls:
-		l.polls.push(s)
+		l.polls.push(at)
 	case inLazy:
-		l.lazy.push(s)
+		l.lazy.push(at)
 	case inStalled:
-		l.stall.push(s)
+		l.stall.push(at)
 	}
+}
+
+// leave takes f out of the line it stands in.
+func (l *loop) leave(f *flow) {
+	if f.queue == inReady {
+		l.count--
+		l.weight -= f.weight
+	}
+	f.queue = inNone
+	f.turn++
 }
 
 // letGo ends the loop's interest in s.
@@ -187,9 +201,7 @@ func (l *loop) letGo(s *Stream) {
 	if f.state == gone {
 		return
 	}
-	if f.queue != inNone {
-		l.line(s, inNone)
-	}
+	l.leave(f)
 	if !f.up {
 		s.landed()
 	}
@@ -197,31 +209,21 @@ func (l *loop) letGo(s *Stream) {
 	l.m.forget(s)
 }
 
-// front returns the first stream of a line that still belongs there, or nil.
-func (l *loop) front(q *fifo[*Stream], is queue) *Stream {
+// front returns the first stream of a line, or nil.
+func (l *loop) front(q *fifo[place]) *Stream {
 	for q.len() > 0 {
-		if s := q.peek(); s.fl.queue == is {
-			return s
+		if at := q.peek(); at.turn == at.s.fl.turn {
+			return at.s
 		}
 		q.pop()
 	}
 	return nil
 }
 
-// take removes s, the front of its line.
-func (l *loop) take(q *fifo[*Stream]) *Stream {
-	s := q.pop()
-	if s.fl.queue == inReady {
-		l.weight -= s.fl.weight
-	}
-	s.fl.queue = inNone
-	return s
-}
-
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
-	for l.front(&l.ready, inReady) != nil && !l.readyAt().After(now) {
+	for l.front(&l.ready) != nil && !l.readyAt().After(now) {
 		d := l.pick(now, noReserve)
 		if d == nil {
 			break
@@ -236,7 +238,7 @@ func (l *loop) fire(now time.Time) {
 		}
 		l.sendPolls(d, now)
 	}
-	if s := l.front(&l.lazy, inLazy); s != nil && !l.lazyAt(s).After(now) {
+	if s := l.front(&l.lazy); s != nil && !l.lazyAt(s).After(now) {
 		if d := l.pick(now, noReserve); d != nil {
 			l.sendOps(d, now)
 		}
@@ -246,11 +248,10 @@ func (l *loop) fire(now time.Time) {
 // showSigns lets stalled flows whose time has come poll for next to nothing.
 func (l *loop) showSigns(now time.Time) {
 	for {
-		s := l.front(&l.stall, inStalled)
+		s := l.front(&l.stall)
 		if s == nil || now.Sub(s.fl.since) < signEvery {
 			return
 		}
-		l.take(&l.stall)
 		s.fl.window, s.fl.pollAt = windowSign, now
 		l.line(s, inPolls)
 	}
@@ -294,12 +295,9 @@ func without(ds []*deployment, d *deployment) []*deployment {
 // readyAt is when the batch that ready makes should go; ready is not empty.
 func (l *loop) readyAt() time.Time {
 	g := gathering{
-		ops: l.ready.len(), bytes: l.weight, maxBytes: l.maxBytes,
-		first: l.ready.peek().fl.since, last: l.last, before: l.before,
-		busy: l.inFlight - len(l.heldNow), rtt: l.floor(),
-	}
-	for _, d := range l.ds {
-		g.slots += d.Account.slots
+		ops: l.count, bytes: l.weight, maxBytes: l.maxBytes,
+		first: l.front(&l.ready).fl.since, last: l.last, before: l.before,
+		busy: l.inFlight - len(l.heldNow), slots: l.slots, rtt: l.floor(),
 	}
 	return l.pacing.fireAt(g)
 }
@@ -315,8 +313,8 @@ func (l *loop) floor() (rtt time.Duration) {
 }
 
 func (l *loop) pollDue(now time.Time) bool {
-	s := l.front(&l.polls, inPolls)
-	return s != nil && len(l.heldNow) < l.holds && !s.fl.pollAt.After(now)
+	s := l.front(&l.polls)
+	return s != nil && len(l.heldNow) < maxHolds(l.slots) && !s.fl.pollAt.After(now)
 }
 
 func (l *loop) lazyAt(s *Stream) time.Time {
@@ -324,174 +322,6 @@ func (l *loop) lazyAt(s *Stream) time.Time {
 		return s.fl.since
 	}
 	return s.fl.since.Add(lazyWait)
-}
-
-// sendOps sends a batch of what is ready, and of closes as there is room.
-func (l *loop) sendOps(d *deployment, now time.Time) {
-	x := l.begin(d, now)
-	room := l.bodyLimit(d)
-	for len(x.ops) < l.pacing.maxOps {
-		s := l.front(&l.ready, inReady)
-		if s == nil {
-			break
-		}
-		if q, _ := s.fl.wants(s.view()); q != inReady {
-			l.consider(s) // it changed its mind meanwhile
-			continue
-		}
-		op := x.add(s)
-		if !l.compose(op, s, d, room, len(x.ops) == 1) {
-			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
-			break // the rest goes with the next
-		}
-		l.reserve(x, op, max(s.fl.window, windowFirst))
-		room -= wire.OpLen(op)
-		l.take(&l.ready)
-		l.consider(s) // bulk polls beside its upload
-	}
-	l.addCloses(x, room)
-	l.send(x)
-}
-
-// bodyLimit is how many encoded bytes the ops of one body may take.
-func (l *loop) bodyLimit(d *deployment) int {
-	limit := l.maxBytes
-	if !d.ours {
-		limit = min(limit, stockBody-1)
-	}
-	return limit - wire.BatchLen(d.Key)
-}
-
-// compose makes the op that s stands in line for. It reports whether it fits.
-func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bool) bool {
-	f := &s.fl
-	if f.state == open {
-		op.Kind, op.SID = wire.Data, f.sid
-		if !s.upload(op, room, first) {
-			return false
-		}
-		op.HasWSeq, op.WSeq = f.flightLen > 0, f.wseq
-		return true
-	}
-	op.Host, op.Port = []byte(s.host), s.port
-	if d.noData {
-		op.Kind = wire.Connect
-		f.up = true
-	} else {
-		op.Kind = wire.ConnectData
-		if !s.upload(op, room, first) {
-			return false
-		}
-	}
-	f.state = opening
-	return true
-}
-
-// reserve keeps a part of the memory budget for what op may bring, and tells
-// our node to bring no more than that.
-func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
-	most := pollMax(window, l.m.budget.Free())
-	op.Max = uint64(most)
-	charge := max(0, most-windowLeast)
-	x.reserve += charge
-	l.m.budget.Force(charge)
-}
-
-// addCloses fills a batch up with closes that wait for company.
-func (l *loop) addCloses(x *exchange, room int) {
-	for len(x.ops) < l.pacing.maxOps {
-		s := l.front(&l.lazy, inLazy)
-		if s == nil {
-			return
-		}
-		s.mu.Lock()
-		rst := !s.clean
-		s.mu.Unlock()
-		op := wire.Op{Kind: wire.Close, SID: s.fl.sid, Rst: rst}
-		if room -= wire.OpLen(&op); room < 0 && len(x.ops) > 0 {
-			return
-		}
-		*x.add(s) = op
-		l.take(&l.lazy)
-		l.letGo(s)
-	}
-}
-
-// sendPolls sends a batch of polls, of all that want data by now.
-func (l *loop) sendPolls(d *deployment, now time.Time) {
-	x := l.begin(d, now)
-	x.poll = true
-	for len(x.ops) < l.pacing.maxOps {
-		s := l.front(&l.polls, inPolls)
-		if s == nil || s.fl.pollAt.After(now) {
-			break
-		}
-		l.take(&l.polls)
-		l.addPoll(x, s)
-	}
-	l.adopt(x, now)
-	l.addCloses(x, l.bodyLimit(d))
-	l.send(x)
-}
-
-func (l *loop) addPoll(x *exchange, s *Stream) {
-	f := &s.fl
-	op := x.add(s)
-	op.Kind, op.SID = wire.Data, f.sid
-	f.polls++
-	l.reserve(x, op, f.window)
-}
-
-// adopt lets x ask for the flows of idle holds too, as there is room. A node
-// of ours then answers those at once, for nobody listens there any more. So
-// all idle flows end up in one exchange, however they came to be.
-func (l *loop) adopt(x *exchange, now time.Time) {
-	for _, h := range l.heldNow {
-		room := l.pacing.maxOps - len(x.ops)
-		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.streams) > room || !h.oursOnly() {
-			continue
-		}
-		h.adopted = true
-		for i, s := range h.streams {
-			if h.ops[i].Kind == wire.Data && s.fl.state == open {
-				l.addPoll(x, s)
-			}
-		}
-	}
-}
-
-// oursOnly reports whether all flows of x are at nodes of ours.
-func (x *exchange) oursOnly() bool {
-	for _, s := range x.streams {
-		if !s.fl.ours {
-			return false
-		}
-	}
-	return true
-}
-
-// begin starts an exchange through d, of which a slot is taken already.
-func (l *loop) begin(d *deployment, now time.Time) *exchange {
-	x := exchanges.Get().(*exchange)
-	x.d, x.began = d, now
-	return x
-}
-
-func (l *loop) send(x *exchange) {
-	if len(x.ops) == 0 { // all of them changed their minds
-		x.d.Account.sem.Release(1)
-		x.free()
-		return
-	}
-	l.inFlight++
-	x.d.inFlight++
-	if x.poll {
-		l.heldNow = append(l.heldNow, x)
-		l.m.stats.Polls.Add(1)
-	}
-	l.m.stats.Exchanges.Add(1)
-	l.m.stats.Ops.Add(uint64(len(x.ops)))
-	l.launch(x)
 }
 
 // finish draws the consequences of an exchange that has ended.
@@ -542,7 +372,7 @@ func (l *loop) judge(x *exchange) {
 // expire tells applications that have waited for too long to be sent at all.
 func (l *loop) expire(now time.Time) {
 	for {
-		s := l.front(&l.ready, inReady)
+		s := l.front(&l.ready)
 		if s == nil {
 			return
 		}
@@ -572,18 +402,18 @@ func (l *loop) arm(now time.Time) {
 			next = t
 		}
 	}
-	if s := l.front(&l.ready, inReady); s != nil {
+	if s := l.front(&l.ready); s != nil {
 		due(l.readyAt())
 		due(s.fl.since.Add(openWait))
 		due(s.fl.since.Add(grace))
 	}
-	if s := l.front(&l.polls, inPolls); s != nil {
+	if s := l.front(&l.polls); s != nil {
 		due(s.fl.pollAt)
 	}
-	if s := l.front(&l.lazy, inLazy); s != nil {
+	if s := l.front(&l.lazy); s != nil {
 		due(l.lazyAt(s))
 	}
-	if s := l.front(&l.stall, inStalled); s != nil {
+	if s := l.front(&l.stall); s != nil {
 		due(s.fl.since.Add(signEvery))
 	}
 	if l.ready.len()+l.polls.len()+l.lazy.len() > 0 {

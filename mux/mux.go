@@ -97,21 +97,23 @@ func New(c Config) *Mux {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	slots := 0
+	accounts := map[*Account]bool{}
 	for _, d := range c.Deployments {
 		if d.Stats == nil {
 			d.Stats = new(stats.Deployment)
 		}
-		slots += d.Account.slots
+		if !accounts[d.Account] {
+			accounts[d.Account] = true
+			m.loop.slots += d.Account.slots
+		}
 		m.loop.ds = append(m.loop.ds, &deployment{Deployment: d})
 	}
 	// Room for all exchanges there can be: a worker never waits to be done.
-	m.done = make(chan *exchange, slots)
+	m.done = make(chan *exchange, m.loop.slots)
 	m.loop.m = m
 	m.loop.launch = func(x *exchange) { go m.carry(x) }
 	m.loop.pacing = pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
 	m.loop.maxBytes = c.MaxBytes
-	m.loop.holds = maxHolds(slots)
 	go m.loop.run()
 	return m
 }

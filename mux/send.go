@@ -1,0 +1,175 @@
+package mux
+
+import (
+	"time"
+
+	"relaymux/mux/wire"
+)
+
+// sendOps sends a batch of what is ready, and of closes as there is room.
+func (l *loop) sendOps(d *deployment, now time.Time) {
+	x := l.begin(d, now)
+	room := l.bodyLimit(d)
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.ready)
+		if s == nil {
+			break
+		}
+		if q, _ := s.fl.wants(s.view()); q != inReady {
+			l.consider(s) // it changed its mind meanwhile
+			continue
+		}
+		op := x.add(s)
+		if !l.compose(op, s, d, room, len(x.ops) == 1) {
+			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
+			break // the rest goes with the next
+		}
+		l.reserve(x, op, max(s.fl.window, windowFirst))
+		room -= wire.OpLen(op)
+		l.leave(&s.fl)
+		l.consider(s) // bulk polls beside its upload
+	}
+	l.addCloses(x, room)
+	l.send(x)
+}
+
+// bodyLimit is how many encoded bytes the ops of one body may take.
+func (l *loop) bodyLimit(d *deployment) int {
+	limit := l.maxBytes
+	if !d.ours {
+		limit = min(limit, stockBody-1)
+	}
+	return limit - wire.BatchLen(d.Key)
+}
+
+// compose makes the op that s stands in line for. It reports whether it fits.
+func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bool) bool {
+	f := &s.fl
+	if f.state == open {
+		op.Kind, op.SID = wire.Data, f.sid
+		if !s.upload(op, room, first) {
+			return false
+		}
+		op.HasWSeq, op.WSeq = f.flightLen > 0, f.wseq
+		return true
+	}
+	op.Host, op.Port = []byte(s.host), s.port
+	if d.noData {
+		op.Kind = wire.Connect
+		f.up = true
+	} else {
+		op.Kind = wire.ConnectData
+		if !s.upload(op, room, first) {
+			return false
+		}
+	}
+	f.state = opening
+	return true
+}
+
+// reserve keeps a part of the memory budget for what op may bring, and tells
+// our node to bring no more than that.
+func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
+	most := pollMax(window, l.m.budget.Free())
+	op.Max = uint64(most)
+	charge := max(0, most-windowLeast)
+	x.reserve += charge
+	l.m.budget.Force(charge)
+}
+
+// addCloses fills a batch up with closes that wait for company.
+func (l *loop) addCloses(x *exchange, room int) {
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.lazy)
+		if s == nil {
+			return
+		}
+		s.mu.Lock()
+		rst := !s.clean
+		s.mu.Unlock()
+		op := wire.Op{Kind: wire.Close, SID: s.fl.sid, Rst: rst}
+		if room -= wire.OpLen(&op); room < 0 && len(x.ops) > 0 {
+			return
+		}
+		*x.add(s) = op
+		l.leave(&s.fl)
+		l.letGo(s)
+	}
+}
+
+// sendPolls sends a batch of polls, of all that want data by now.
+func (l *loop) sendPolls(d *deployment, now time.Time) {
+	x := l.begin(d, now)
+	x.poll = true
+	for len(x.ops) < l.pacing.maxOps {
+		s := l.front(&l.polls)
+		if s == nil || s.fl.pollAt.After(now) {
+			break
+		}
+		l.leave(&s.fl)
+		l.addPoll(x, s)
+	}
+	l.adopt(x, now)
+	l.addCloses(x, l.bodyLimit(d))
+	l.send(x)
+}
+
+func (l *loop) addPoll(x *exchange, s *Stream) {
+	f := &s.fl
+	op := x.add(s)
+	op.Kind, op.SID = wire.Data, f.sid
+	f.polls++
+	l.reserve(x, op, f.window)
+}
+
+// adopt lets x ask for the flows of idle holds too, as there is room. A node
+// of ours then answers those at once, for nobody listens there any more. So
+// all idle flows end up in one exchange, however they came to be.
+func (l *loop) adopt(x *exchange, now time.Time) {
+	for _, h := range l.heldNow {
+		room := l.pacing.maxOps - len(x.ops)
+		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.streams) > room || !h.oursOnly() {
+			continue
+		}
+		h.adopted = true
+		for i, s := range h.streams {
+			if h.ops[i].Kind == wire.Data && s.fl.state == open {
+				l.addPoll(x, s)
+			}
+		}
+	}
+}
+
+// oursOnly reports whether all flows of x are at nodes of ours.
+func (x *exchange) oursOnly() bool {
+	for _, s := range x.streams {
+		if !s.fl.ours {
+			return false
+		}
+	}
+	return true
+}
+
+// begin starts an exchange through d, of which a slot is taken already.
+func (l *loop) begin(d *deployment, now time.Time) *exchange {
+	x := exchanges.Get().(*exchange)
+	x.d, x.began = d, now
+	return x
+}
+
+func (l *loop) send(x *exchange) {
+	if len(x.ops) == 0 { // all of them changed their minds
+		x.d.Account.sem.Release(1)
+		x.free()
+		return
+	}
+	l.inFlight++
+	x.d.inFlight++
+	if x.poll {
+		l.heldNow = append(l.heldNow, x)
+		l.m.stats.Polls.Add(1)
+	}
+	l.m.stats.Exchanges.Add(1)
+	l.m.stats.Ops.Add(uint64(len(x.ops)))
+	l.launch(x)
+}
