@@ -22,12 +22,13 @@ test:
 race:
 	go test -race -shuffle=on ./...
 
-# Every fuzz target for FUZZTIME.
+# Every fuzz target for FUZZTIME; with FUZZTIME_OTHERS in the environment, those
+# that read nothing from strangers for that long.
 fuzz:
 	FUZZTIME=$(FUZZTIME) sh .ci/fuzz.sh
 
-# Real clients against the real binary: curl, git, ssh's like, Chromium. Needs
-# the packages that .ci/run installs.
+# Real clients against the real binary: curl, git, ncat, Chromium. Needs root
+# and the packages that .ci/run installs.
 e2e: build
 	sh .ci/e2e.sh
 
@@ -43,8 +44,9 @@ lint:
 
 cross:
 	for p in $(PLATFORMS); do \
-		echo "vet $$p"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./... || exit 1; \
+		echo "vet and build $$p"; \
+		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
+		go vet ./... && go build -o /dev/null . || exit 1; \
 	done
 
 clean:

@@ -173,7 +173,7 @@ func (a *app) load(role config.Role, o options) (*config.Config, error) {
 // logger writes to stderr: coloured text for a person, JSON for a collector.
 func (a *app) logger(level slog.Level) *slog.Logger {
 	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return slog.New(tint.NewHandler(f, &tint.Options{
+		return slog.New(tint.NewTextHandler(f, &tint.Options{
 			Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
 	}
 	return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))

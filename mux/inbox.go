@@ -22,6 +22,7 @@ type inbox struct {
 	pieces []piece
 	bytes  int    // in pieces, or being written to the application
 	next   uint64 // how many bytes of the session have arrived in order
+	seen   uint64 // how many the node has given out, as its RESULTs say
 
 	// With a node of ours two ops of a flow may be under way, and their
 	// RESULTs say where in the session their bytes belong. What arrives too
@@ -39,6 +40,7 @@ type earlyPiece struct {
 // put takes p, which is part of body, at offset off. Bytes that were there
 // already are not taken twice; a node never sends such.
 func (in *inbox) put(off uint64, p []byte, body *buf.Buf) {
+	in.note(off + uint64(len(p)))
 	if end := off + uint64(len(p)); off < in.next {
 		if end <= in.next {
 			return
@@ -87,14 +89,22 @@ func (in *inbox) append(p []byte, body *buf.Buf) {
 	}
 }
 
+// note takes the offset behind a RESULT's bytes, also of one that has none: that
+// the node has given out more than has arrived may be the only trace of a lost
+// answer.
+func (in *inbox) note(off uint64) { in.seen = max(in.seen, off) }
+
 // finish notes that the session ends at offset end.
-func (in *inbox) finish(end uint64) { in.end, in.ended = end, true }
+func (in *inbox) finish(end uint64) {
+	in.note(end)
+	in.end, in.ended = end, true
+}
 
 // eof reports whether all that the target ever sent has arrived.
 func (in *inbox) eof() bool { return in.ended && in.next >= in.end }
 
 // gap reports whether something is known to be missing.
-func (in *inbox) gap() bool { return len(in.early) > 0 || in.ended && in.next < in.end }
+func (in *inbox) gap() bool { return in.next < in.seen }
 
 // take moves up to limit bytes to the caller. They count in bytes until they
 // are written.

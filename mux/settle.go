@@ -29,6 +29,10 @@ func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	default:
 		l.opened(s, op, o, x)
 	}
+	if f.state == open && !f.up && f.polls == 0 && s.view().gap {
+		l.fail(s, ErrLost) // nothing is on its way that could bring what is missing
+		return
+	}
 	l.consider(s)
 }
 
@@ -96,8 +100,6 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case o.over:
 		f.deaf = true
 		s.discard()
-	case v.gap && !f.up && f.polls == 0:
-		l.fail(s, ErrLost)
 	case !f.ours && f.finDone && o.n == 0 && now.Sub(f.finAt) > halfWait:
 		l.fail(s, ErrReset)
 	}

@@ -235,6 +235,7 @@ func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	if !r.HasOff {
 		off = s.in.next
 	}
+	s.in.note(off)
 	before := s.in.bytes
 	for _, p := range r.Data {
 		s.in.put(off, p, body)

@@ -3,17 +3,16 @@
 All listen on loopback, on ports of their own choice, in threads of this process.
 """
 
-import base64
 import hashlib
 import http.server
 import os
 import random
-import socket
 import socketserver
 import ssl
 import struct
 import subprocess
 import threading
+import time
 import urllib.parse
 import zlib
 
@@ -21,6 +20,7 @@ import websocket_frames as frames
 
 BIGGEST = 200 << 20  # bytes of the largest download
 OBJECTS = 60         # on a page
+RATE = 2 << 20       # bytes per second of /slow/N
 IMAGE_SIDE = 64      # pixels of an image
 BANNER = b"220 origin.test ready\r\n"
 
@@ -70,7 +70,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """GET /bytes/N /page /img/I.png /ws /repo.git/..., POST /sum"""
+    """GET /bytes/N /slow/N /page /img/I.png /ws /repo.git/..., POST /sum"""
 
     protocol_version = "HTTP/1.1"
     origin = None  # set by a subclass
@@ -80,6 +80,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         head, _, rest = url.path[1:].partition("/")
         if head == "bytes":
             self.send_noise(int(rest))
+        elif head == "slow":
+            self.send_noise(int(rest), piece=RATE // 20)
         elif head == "page":
             self.send_whole("text/html", page(urllib.parse.parse_qs(url.query)["hosts"][0].split(",")))
         elif head == "img":
@@ -106,12 +108,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def send_noise(self, size):
+    def send_noise(self, size, piece=None):
+        """Sends size bytes, at RATE if they are in pieces of a 20th of it."""
         self.send_response(200)
         self.send_header("Content-Length", str(size))
         self.end_headers()
         with open(self.origin.noise, "rb") as file:
-            self.connection.sendfile(file, count=size)
+            if piece is None:
+                self.connection.sendfile(file, count=size)
+                return
+            for start in range(0, size, piece):
+                self.connection.sendall(file.read(min(piece, size - start)))
+                time.sleep(0.05)
 
     def sum_body(self):
         digest, left = hashlib.sha256(), int(self.headers["Content-Length"])
@@ -216,8 +224,3 @@ def answer_at_eof(connection):
 def speak_first(connection):
     connection.sendall(BANNER)
     echo(connection)
-
-
-def basic(user, password):
-    """The value of Authorization (RFC 7617)."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

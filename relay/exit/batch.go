@@ -3,6 +3,7 @@ package exit
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"slices"
 	"time"
 
@@ -34,9 +35,17 @@ type task struct {
 	connect bool     // a connect or connect_data
 	barren  bool     // a plain connect, whose RESULT never carries payload or end
 	write   bool     // uploads, or ends uploading
+	polls   bool     // is part of a batch of polls
+	shared  bool     // another exchange looks at the session too
 	bulk    bool     // uploads that much that it must not wait for an echo
 	told    bool     // s is nil, and the client should hear so at once
 	max     int      // payload that the RESULT may carry
+
+	// relieved: a newer batch polls the session. A client of ours gathers its
+	// idle flows in one exchange that way; the older one, when all of its
+	// flows have left, is answered, for nobody needs it any more.
+	relieved bool
+
 	drained int
 }
 
@@ -62,11 +71,11 @@ func (x *exchange) release() {
 	}
 	x.releaseTaken()
 	clear(x.tasks)
-	x.tasks = x.tasks[:0]
 	for i := range x.results {
 		clear(x.results[i].Data)
 		x.results[i].Reset()
 	}
+	x.tasks, x.results = x.tasks[:0], x.results[:0]
 	x.single, x.zc, x.zr = false, false, false
 	select {
 	case <-x.wake:
@@ -130,9 +139,16 @@ func (x *exchange) execute() {
 		r.Reset()
 		r.Seq, r.HasSeq = o.Seq, o.HasSeq
 		x.run(o, t, r)
+	}
+	polling := x.polling()
+	for i := range x.ops {
+		o, t := &x.ops[i], &x.tasks[i]
 		if t.s != nil {
-			t.s.attach(x)
+			t.polls = polling
+			t.s.attach(x, t.polls)
 		}
+		clear(o.Data)
+		o.Reset()
 	}
 }
 
@@ -243,6 +259,9 @@ func (x *exchange) wait(ctx context.Context) bool {
 		x.look(&p, now)
 		left := x.node.timing.left(&p, now)
 		if left <= 0 {
+			for range settleYields {
+				runtime.Gosched()
+			}
 			return ctx.Err() == nil
 		}
 		timer.Reset(left)
@@ -269,7 +288,9 @@ func (x *exchange) look(p *progress, now time.Duration) {
 			}
 			continue
 		}
-		p.count(t.s.look(t), p.polling || t.write || t.connect)
+		st := t.s.look(x, t)
+		p.count(st, p.polling || t.write || t.connect)
+		p.shared = p.shared || st == news && t.shared
 	}
 	if p.news > before {
 		p.since = now

@@ -38,7 +38,7 @@ func (x *exchange) drain() {
 
 // wants returns how much the task's session could give.
 func (t *task) wants() int {
-	if t.s == nil || t.barren {
+	if t.s == nil || t.barren || t.relieved {
 		return 0
 	}
 	return min(t.s.pending(), t.max)

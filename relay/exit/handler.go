@@ -88,19 +88,27 @@ func (n *Node) reply(w http.ResponseWriter, x *exchange) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body.B)))
 	h.Set("Cache-Control", "no-store")
-	setWriteDeadline(w, len(body.B))
-	if _, err := w.Write(body.B); err != nil {
+	if err := send(w, body.B); err != nil {
+		n.count.lost.Add(1)
 		n.log.Debug("answer lost", "err", err)
 		x.abandon()
 	}
 }
 
-// An answer may take half a minute and what it needs at 64 KiB/s; a reader that
-// is slower than any relay must not pin its memory.
-func setWriteDeadline(w http.ResponseWriter, size int) {
-	limit := 30*time.Second + time.Duration(size)*time.Second/(64<<10)
-	// A writer without deadlines is a test's.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(limit))
+// send writes an answer out. It may take half a minute and what it needs at
+// 64 KiB/s: a reader slower than any relay must not pin its memory.
+func send(w http.ResponseWriter, body []byte) error {
+	rc := http.NewResponseController(w) // a writer without deadlines or Flush is a test's
+	limit := 30*time.Second + time.Duration(len(body))*time.Second/(64<<10)
+	_ = rc.SetWriteDeadline(time.Now().Add(limit))
+	defer rc.SetWriteDeadline(time.Time{}) // the connection may go on without us
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	if err := rc.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // authorized compares digests, which are of one length, so that the time tells

@@ -168,7 +168,7 @@ func TestHostile73_BodyLimits(t *testing.T) {
 
 // zops is a batch whose list takes n bytes, packed.
 func zops(n int) []byte {
-	enc, _ := zstd.NewWriter(nil)
+	enc, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	plain := []byte(`[{"op":"close","sid":"x","_pad":""}]`)
 	plain = slices.Insert(plain, len(plain)-len(`"}]`), bytes.Repeat([]byte("A"), n-len(plain))...)
 	return packed(enc.EncodeAll(plain, nil))
@@ -181,7 +181,7 @@ func packed(frame []byte) []byte {
 // hugeZops is a frame that does not say how long it is.
 func hugeZops() []byte {
 	var b bytes.Buffer
-	enc, _ := zstd.NewWriter(&b)
+	enc, _ := zstd.NewWriter(&b, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	zero := make([]byte, 1<<20)
 	for range 256 {
 		_, _ = enc.Write(zero)

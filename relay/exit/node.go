@@ -97,6 +97,7 @@ type Stats struct {
 	Exchanges    uint64 // with the right key
 	Probes       uint64 // answered with the 404
 	Overloads    uint64 // answered with 503 for want of memory
+	AnswersLost  uint64 // that could not be written
 	Dials        uint64
 	DialFailures uint64
 	Refused      uint64 // not dialled: a limit was reached
@@ -120,6 +121,7 @@ func (n *Node) Stats() Stats {
 		Exchanges:    n.count.exchanges.Load(),
 		Probes:       n.count.probes.Load(),
 		Overloads:    n.count.overloads.Load(),
+		AnswersLost:  n.count.lost.Load(),
 		Dials:        n.count.dials.Load(),
 		DialFailures: n.count.dialFailures.Load(),
 		Refused:      n.count.refused.Load(),

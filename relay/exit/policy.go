@@ -141,5 +141,5 @@ func (p *policy) closed(name string, addr netip.Addr, port uint16) bool {
 	if inner, ok := embedded(addr); ok && p.closed(name, inner, port) {
 		return true
 	}
-	return within(alwaysClosed(), addr) || !p.allowPrivate && within(privateSpace(), addr)
+	return within(alwaysClosed, addr) || !p.allowPrivate && within(privateSpace, addr)
 }

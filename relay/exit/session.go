@@ -31,6 +31,7 @@ type session struct {
 	mu      sync.Mutex
 	room    sync.Cond // down has shrunk, or the session is over
 	waiters []*exchange
+	poller  *exchange // of the waiters, the newest batch of polls
 	active  time.Time // of the last op or byte
 
 	conn    net.Conn // nil until the dial has succeeded
@@ -72,10 +73,17 @@ func newSession(n *Node) *session {
 	return s
 }
 
-// attach has x woken by every change.
-func (s *session) attach(x *exchange) {
+// attach has x woken by every change. A batch of polls takes the place of the
+// one before: the client has moved the flow there (relieved).
+func (s *session) attach(x *exchange, polling bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if polling {
+		if s.poller != nil {
+			s.poller.signal()
+		}
+		s.poller = x
+	}
 	if !slices.Contains(s.waiters, x) {
 		s.waiters = append(s.waiters, x)
 	}
@@ -86,6 +94,9 @@ func (s *session) detach(x *exchange) {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.waiters, x); i >= 0 {
 		s.waiters = slices.Delete(s.waiters, i, i+1)
+	}
+	if s.poller == x {
+		s.poller = nil
 	}
 }
 
@@ -103,10 +114,17 @@ func (s *session) touch() {
 	s.active = time.Now()
 }
 
-// look tells how far t has got.
-func (s *session) look(t *task) stage {
+// look tells how far t, of x, has got.
+func (s *session) look(x *exchange, t *task) stage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if t.polls && s.poller != nil && s.poller != x {
+		t.relieved = true
+	}
+	if t.relieved {
+		return settled
+	}
+	t.shared = len(s.waiters) > 1
 	switch {
 	case s.over, s.failure != "":
 		return news

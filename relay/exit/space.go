@@ -9,28 +9,24 @@ import (
 )
 
 // Parts of the address space, after the IANA special-purpose registries
-// (RFC 6890). They are parsed once.
+// (RFC 6890).
 var (
-	privateSpace = sync.OnceValue(func() []netip.Prefix {
-		return prefixes(
-			"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", // RFC 1918
-			"100.64.0.0/10",          // RFC 6598, behind a carrier's NAT
-			"127.0.0.0/8", "::1/128", // loopback
-			"fc00::/7", "fec0::/10", // RFC 4193; site-local, RFC 3879
-		)
-	})
-	alwaysClosed = sync.OnceValue(func() []netip.Prefix {
-		return prefixes(
-			"0.0.0.0/8", "::/128", // "this host"
-			"169.254.0.0/16", "fe80::/10", // link-local, with 169.254.169.254
-			"fd00:ec2::254/128", "100.100.100.200/32", // metadata of AWS and Alibaba
-			"192.0.0.0/24", "198.18.0.0/15", // RFC 6890; RFC 2544 benchmarks
-			"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", // documentation
-			"224.0.0.0/4", "ff00::/8", // multicast
-			"240.0.0.0/4",                             // RFC 1112, with the broadcast address
-			"2001::/32", "64:ff9b:1::/48", "100::/64", // Teredo; local NAT64, RFC 8215; discard
-		)
-	})
+	privateSpace = prefixes(
+		"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", // RFC 1918
+		"100.64.0.0/10",          // RFC 6598, behind a carrier's NAT
+		"127.0.0.0/8", "::1/128", // loopback
+		"fc00::/7", "fec0::/10", // RFC 4193; site-local, RFC 3879
+	)
+	alwaysClosed = prefixes(
+		"0.0.0.0/8", "::/128", // "this host"
+		"169.254.0.0/16", "fe80::/10", // link-local, with the clouds' 169.254.169.254
+		"fd00:ec2::254/128", "100.100.100.200/32", // metadata of AWS and Alibaba
+		"192.0.0.0/24", "198.18.0.0/15", // RFC 6890; RFC 2544 benchmarks
+		"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", // documentation
+		"224.0.0.0/4", "ff00::/8", // multicast
+		"240.0.0.0/4",                             // RFC 1112, with the broadcast address
+		"2001::/32", "64:ff9b:1::/48", "100::/64", // Teredo; local NAT64, RFC 8215; discard
+	)
 )
 
 func prefixes(list ...string) []netip.Prefix {
@@ -46,18 +42,14 @@ func within(list []netip.Prefix, a netip.Addr) bool {
 }
 
 // wrappers are the IPv6 prefixes that carry an IPv4 address, and at which byte.
-var wrappers = sync.OnceValue(func() []wrapper {
-	return []wrapper{
-		{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64, RFC 6052
-		{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
-		{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated, RFC 2765
-		{netip.MustParsePrefix("::/96"), 12},           // compatible, RFC 4291 section 2.5.5.1
-	}
-})
-
-type wrapper struct {
+var wrappers = [...]struct {
 	prefix netip.Prefix
 	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64, RFC 6052
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated, RFC 2765
+	{netip.MustParsePrefix("::/96"), 12},           // compatible, RFC 4291 section 2.5.5.1
 }
 
 // embedded returns the IPv4 address that an IPv6 address leads to, if any.
@@ -66,7 +58,7 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 	if !a.Is6() || a.IsUnspecified() || a.IsLoopback() {
 		return netip.Addr{}, false
 	}
-	for _, w := range wrappers() {
+	for _, w := range wrappers {
 		if w.prefix.Contains(a) {
 			b := a.As16()
 			return netip.AddrFrom4([4]byte(b[w.at : w.at+4])), true

@@ -14,12 +14,15 @@ const (
 	// of each other, one after the other.
 	settleStep = 30 * time.Millisecond
 
-	// settleAll is for the second segment of an answer whose first has just
-	// arrived, when there is nothing else to wait for.
-	settleAll = 200 * time.Microsecond
+	// settleYields is how often an exchange that could be answered lets others
+	// run first, for the second segment of an answer whose first has just
+	// arrived. A timer would be far too long: with nothing else to do, the
+	// runtime sleeps in whole milliseconds.
+	settleYields = 2
 
-	// settlePoll is the same for a poll. It is longer, so that an upload and
-	// its echo go by the upload's exchange and leave the held poll alone.
+	// settlePoll is how long a poll leaves news to the upload that is waiting
+	// for it too, so that an upload and its echo go by one exchange and the
+	// held poll stays held.
 	settlePoll = 2 * time.Millisecond
 )
 
@@ -31,6 +34,7 @@ type progress struct {
 	open    int  // ops without an answer; beside writes and connects, polls do not count
 	blocked int  // of open: their target does not read, and there is nothing else to wait for
 	told    int  // have an answer that did not come from a target, as of an unknown session
+	shared  bool // another exchange looks at one of those with news too
 	news    int  // sessions with data, an end, or the outcome of a dial
 
 	since time.Duration // from the start of the exchange until news last grew
@@ -75,12 +79,12 @@ func (t timing) due(p *progress) time.Duration {
 	switch {
 	case p.polling && p.told > 0:
 		return 0
+	case p.polling && p.news > 0 && !p.shared:
+		return 0
 	case p.polling && p.news > 0:
 		return min(p.since+settlePoll, t.longPoll)
-	case p.open == 0 && p.news == 0:
-		return 0
 	case p.open == 0:
-		return min(p.since+settleAll, writeLimit)
+		return 0
 	case p.polling:
 		return t.longPoll
 	case p.news > 0:

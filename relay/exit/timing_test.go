@@ -25,15 +25,16 @@ func TestTimingDue(t *testing.T) {
 		{"nothing to wait for", progress{}, 0},
 		{"quiet polls", progress{polling: true, open: 3}, defaultLongPoll},
 		{"a poll of an unknown session", progress{polling: true, open: 3, told: 1}, 0},
-		{"a poll with data", progress{polling: true, open: 2, news: 1, since: time.Second}, time.Second + settlePoll},
-		{"all polls with data", progress{polling: true, news: 3, since: time.Second}, time.Second + settlePoll},
-		{"a poll with data at the very end", progress{polling: true, news: 1, since: defaultLongPoll}, defaultLongPoll},
+		{"a poll with data", progress{polling: true, open: 2, news: 1, since: time.Second}, 0},
+		{"all polls with data", progress{polling: true, news: 3, since: time.Second}, 0},
+		{"a poll with data that an upload waits for too", progress{polling: true, open: 2, news: 1, shared: true, since: time.Second}, time.Second + settlePoll},
+		{"it, at the very end", progress{polling: true, news: 1, shared: true, since: defaultLongPoll}, defaultLongPoll},
 		{"a write without echo", progress{open: 1}, writeLimit},
 		{"a write, and a session that never was", progress{open: 1, told: 1}, writeLimit},
 		{"the first of two", progress{open: 1, news: 1, since: 40 * ms}, 40*ms + settleStep},
 		{"the first of two, late", progress{open: 1, news: 1, since: 340 * ms}, writeLimit},
-		{"all of them", progress{news: 2, since: 90 * ms}, 90*ms + settleAll},
-		{"all of them, at the limit", progress{news: 2, since: writeLimit}, writeLimit},
+		{"all of them", progress{news: 2, since: 90 * ms}, 0},
+		{"all of them, at the limit", progress{news: 2, since: writeLimit}, 0},
 		{"a target that does not read", progress{open: 1, blocked: 1}, defaultLongPoll},
 		{"it, beside a silent one", progress{open: 2, blocked: 1}, writeLimit},
 		{"it, beside one with news", progress{open: 1, blocked: 1, news: 1, since: 0}, settleStep},
@@ -88,7 +89,7 @@ func bubble(t *testing.T, c Config, f func(t *testing.T, r *rig)) {
 func TestWriteIsAnsweredWithItsEcho(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		sid := r.open("echo.test")
-		expect(t, "an echo", 0, settleAll, func() {
+		expect(t, "an echo", 0, 0, func() {
 			if got := text(r.batch(write(sid, "hi"))[0]); got != "hi" {
 				t.Errorf("echo %q", got)
 			}
@@ -96,7 +97,7 @@ func TestWriteIsAnsweredWithItsEcho(t *testing.T) {
 		silent := r.open("silent.test")
 		expect(t, "a write without echo", writeLimit, writeLimit, func() { r.batch(write(silent, "hi")) })
 		expect(t, "both", settleStep, settleStep, func() { r.batch(write(silent, "hi"), write(sid, "hi")) })
-		expect(t, "an echo and a quiet poll", 0, settleAll, func() { r.batch(write(sid, "hi"), poll(silent)) })
+		expect(t, "an echo and a quiet poll", 0, 0, func() { r.batch(write(sid, "hi"), poll(silent)) })
 	})
 }
 
@@ -159,7 +160,7 @@ func TestFairness_BlockedWrite(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		stalled, echo := r.open("silent.test"), r.open("echo.test")
 		much := strings.Repeat("x", lowWater+buf64)
-		expect(t, "a write beside a blocked one", 0, settleStep+settleAll, func() {
+		expect(t, "a write beside a blocked one", 0, settleStep, func() {
 			if got := text(r.batch(write(stalled, much), write(echo, "hi"))[1]); got != "hi" {
 				t.Errorf("echo %q", got)
 			}
@@ -183,7 +184,7 @@ func TestKeystrokeBesideHeldPoll(t *testing.T) {
 		go func() { held <- took(func() { r.batch(poll(sid)) }) }()
 		time.Sleep(time.Second)
 		for range 3 {
-			expect(t, "a keystroke", 0, settleAll, func() {
+			expect(t, "a keystroke", 0, 0, func() {
 				if got := text(r.batch(write(sid, "k"))[0]); got != "k" {
 					t.Errorf("echo %q", got)
 				}

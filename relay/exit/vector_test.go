@@ -2,7 +2,6 @@ package exit
 
 import (
 	"bytes"
-	"compress/gzip"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,12 +9,14 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // TestVectors runs testdata/wire/*.txt against a node. Such a file is
 //
 //	# what it is about
-//	key: value      path, method, encoding (gzip), status; of all requests
+//	key: value      path, encoding (gzip), status; of all requests
 //
 //	request
 //	---
@@ -70,7 +71,7 @@ func readVector(t *testing.T, file string) *vector {
 }
 
 func (v *vector) run(t *testing.T) {
-	r := newRig(t, Config{Diagnostics: v.header["diagnostics"] == "true"})
+	r := newRig(t, Config{})
 	path := v.header["path"]
 	if path == "" {
 		path = pathBatch
@@ -117,7 +118,7 @@ func (v *vector) match(t *testing.T, want, got string) {
 
 func zip(p []byte) []byte {
 	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed)
 	_, _ = z.Write(p)
 	_ = z.Close()
 	return b.Bytes()

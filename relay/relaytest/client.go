@@ -51,7 +51,12 @@ func socks5(conn net.Conn, address string) error {
 	} else {
 		request = append(append(request, 4), ip.AsSlice()...)
 	}
-	if _, err := conn.Write(append(request, byte(port>>8), byte(port))); err != nil {
+	return socks5Ask(conn, append(request, byte(port>>8), byte(port)))
+}
+
+// socks5Ask sends a greeting and a request in one, and reads the replies.
+func socks5Ask(conn net.Conn, request []byte) error {
+	if _, err := conn.Write(request); err != nil {
 		return err
 	}
 	var reply [2 + 10]byte

@@ -2,14 +2,16 @@ package relaytest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // More than any buffer on the way holds, so that all that bounds takes part.
-const flowSize = 5<<20 + 4321
+const flowSize = 3<<20 + 4321
 
 // TestHostile17_HalfClose: each end may end its direction first, and the other
 // goes on for as long as it takes.
@@ -63,35 +65,49 @@ func bothAtOnce(t *testing.T, s *Stack, dial dialer) {
 	(<-got).want(t, "the target", 4, flowSize)
 }
 
+// A part is one end's doing in a test, and how its connection ended for it.
+type part func(c net.Conn) error
+
+func reads(c net.Conn) error  { return arrive(c).err }
+func writes(c net.Conn) error { _, err := io.Copy(c, noise(5, 1<<30)); return err }
+
+func echoesAByte(c net.Conn) error {
+	if _, err := io.CopyN(c, c, 1); err != nil {
+		return err
+	}
+	return reads(c)
+}
+
 // TestHostile16_AppResets: in the middle of an upload, of a download, and in
-// silence.
+// silence. The target does only one thing at a time, since a system tells of a
+// reset only once: to the reader or to the writer.
 func TestHostile16_AppResets(t *testing.T) {
-	for name, prepare := range map[string]func(t *testing.T, app net.Conn){
-		"uploading": func(t *testing.T, app net.Conn) {
-			_, err := io.Copy(app, noise(5, 1<<20))
-			check(t, err)
+	for name, test := range map[string]struct{ app, target part }{
+		"uploading": {
+			func(c net.Conn) error { _, err := io.Copy(c, noise(6, flowSize)); return err },
+			reads,
 		},
-		"downloading": func(t *testing.T, app net.Conn) {
-			_, err := io.CopyN(io.Discard, app, 1<<20)
-			check(t, err)
+		"downloading": {
+			func(c net.Conn) error { _, err := io.CopyN(io.Discard, c, 1<<20); return err },
+			writes,
 		},
-		"after a word": func(t *testing.T, app net.Conn) {
-			writeAll(t, app, "x")
-			_, err := io.ReadFull(app, make([]byte, 1))
-			check(t, err)
+		"after a word": {
+			func(c net.Conn) error { _, err := c.Write([]byte("x")); return err },
+			echoesAByte,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
-				ended := make(chan error, 1)
+				connected, ended := make(chan bool, 1), make(chan error, 1)
 				c := open(t, dial, s.serve(t, func(c net.Conn) {
-					go func() { _, _ = io.Copy(c, noise(6, 1<<30)) }()
-					ended <- arrive(c).err
+					connected <- true
+					ended <- test.target(c)
 				}))
 				within(t, c, time.Minute)
-				prepare(t, c)
+				check(t, test.app(c))
+				<-connected
 				reset(c)
-				if err := <-ended; !isReset(err) {
+				if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("the target saw %v, want a reset", err)
 				}
 			})
@@ -102,29 +118,58 @@ func TestHostile16_AppResets(t *testing.T) {
 // TestHostile16_TargetResets: what the app has may be short, but must not end as
 // if it were whole.
 func TestHostile16_TargetResets(t *testing.T) {
-	for name, act := range map[string]func(target net.Conn){
-		"at once":     func(net.Conn) {},
-		"after bytes": func(c net.Conn) { _, _ = io.Copy(c, noise(7, 300_000)) },
-		"uploaded to": func(c net.Conn) { _, _ = io.CopyN(io.Discard, c, 1<<20) },
+	const size = 300_000
+	for name, test := range map[string]struct{ app, target part }{
+		"at once": {
+			func(net.Conn) error { return nil },
+			func(net.Conn) error { return nil },
+		},
+		"after bytes": {
+			func(net.Conn) error { return nil },
+			func(c net.Conn) error { _, err := io.Copy(c, noise(7, size)); return err },
+		},
+		"after an upload": {
+			func(c net.Conn) error { _, err := io.Copy(c, noise(8, size)); return err },
+			func(c net.Conn) error { _, err := io.CopyN(io.Discard, c, size); return err },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
 				c := open(t, dial, s.serve(t, func(c net.Conn) {
-					act(c)
+					if err := test.target(c); err != nil {
+						t.Error(err)
+					}
 					reset(c)
 				}))
 				within(t, c, time.Minute)
-				sent := make(chan error, 1)
-				go func() { _, err := io.Copy(c, noise(8, 64<<20)); sent <- err }()
+				check(t, test.app(c))
 				a := arrive(c)
 				if a.err == nil {
 					t.Error("the app saw a clean end")
 				}
-				a.wantPart(t, "the app", 7, 300_001)
-				if err := <-sent; !isReset(err) {
-					t.Errorf("the app's writes ended by %v", err)
-				}
+				a.wantPart(t, "the app", 7, size+1)
 			})
 		})
 	}
+}
+
+// TestHostile16_TargetResetsAnUpload: here each end both reads and writes, so
+// that the reset shows to one of the two, and must not show as a FIN to both.
+func TestHostile16_TargetResetsAnUpload(t *testing.T) {
+	everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
+		for range 5 {
+			c := open(t, dial, s.serve(t, func(c net.Conn) {
+				_, _ = io.CopyN(io.Discard, c, 1<<20)
+				reset(c)
+			}))
+			within(t, c, 10*time.Second)
+			wrote := make(chan error, 1)
+			go func() { wrote <- writes(c) }()
+			read := reads(c)
+			if err := <-wrote; !errors.Is(err, syscall.ECONNRESET) && !errors.Is(read, syscall.ECONNRESET) {
+				t.Errorf("the app's reads ended by %v, its writes by %v", read, err)
+			}
+			c.Close()
+		}
+	})
 }

@@ -66,6 +66,7 @@ func everyWay(t *testing.T, test func(t *testing.T, s *Stack, dial dialer)) {
 				})
 				return
 			}
+			t.Parallel() // a lazy close takes 2 s of real time
 			run(t, NewStack(t, w.config))
 		})
 	}

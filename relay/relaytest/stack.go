@@ -56,6 +56,7 @@ type Stack struct {
 	Proxy string // address of the proxy's port
 	Relay *Relay // nil without scripts
 	Node  *exit.Node // nil with StackConfig.Foreign
+	Exit  *url.URL   // where the node is served
 	Mux   *mux.Mux
 	Stats *stats.Mux
 
@@ -99,7 +100,8 @@ func (s *Stack) startNode() error {
 	} else if scheme, err = s.startOurNode(ln); err != nil {
 		return err
 	}
-	return s.addWay(&url.URL{Scheme: scheme, Host: ln.Addr().String()})
+	s.Exit = &url.URL{Scheme: scheme, Host: ln.Addr().String()}
+	return s.addWay()
 }
 
 // startOurNode serves a node of ours on ln, and returns its URL's scheme.
@@ -138,13 +140,13 @@ func serveForeign(ctx context.Context, ln net.Listener, h http.Handler) error {
 	return nil
 }
 
-// addWay makes the deployments by which the node at u is reached: itself, or
-// scripts that the Relay will serve.
-func (s *Stack) addWay(u *url.URL) error {
+// addWay makes the deployments by which the node is reached: itself, or scripts
+// that the Relay will serve.
+func (s *Stack) addWay() error {
 	if s.config.Scripts == 0 {
-		return s.addDeployment("direct", TunnelKey, u)
+		return s.addDeployment("direct", TunnelKey, s.Exit)
 	}
-	rc := RelayConfig{AuthKey: AuthKey, TunnelKey: TunnelKey, Node: u, Seed: 1}
+	rc := RelayConfig{AuthKey: AuthKey, TunnelKey: TunnelKey, Node: s.Exit, Seed: 1}
 	for i := range s.config.Scripts {
 		rc.Deployments = append(rc.Deployments, fmt.Sprintf("d%d", i))
 	}
