@@ -42,6 +42,7 @@ const (
 	fresh   state = iota // no session yet
 	opening              // asked for one
 	open                 // has one
+	closing              // has said so to the node
 	gone                 // the loop has nothing more to do with it
 )
 
@@ -90,6 +91,8 @@ func (s *Stream) hungry() bool {
 func (f *flow) wants(v view) (q queue, over bool) {
 	alone := f.ours || f.polls == 0 // a stock node gets one op of a flow at a time
 	switch {
+	case f.state == closing:
+		return inNone, false
 	case v.over && !v.clean:
 		return f.wantsAbort()
 	case f.state == fresh && v.over && v.out == 0:

@@ -55,32 +55,36 @@ func (s *Stream) join(conn net.Conn) {
 
 // readLoop moves what the application sends to the outbox.
 func (s *Stream) readLoop(conn net.Conn, spoken bool) {
-	if !spoken && !s.readFirst(conn) {
+	r := buf.NewReader(conn, buf.Get, (*buf.Buf).Release)
+	if !spoken && !s.readFirst(conn, r) {
 		return
 	}
-	for s.readSome(conn) {
+	for s.readSome(r) {
 	}
 }
 
 // readFirst waits a little for first bytes, and lets the session open without
 // them if there are none.
-func (s *Stream) readFirst(conn net.Conn) bool {
+func (s *Stream) readFirst(conn net.Conn, r *buf.Reader) bool {
 	if serverFirst(s.port) {
 		s.start()
 		return true
 	}
 	conn.SetReadDeadline(time.Now().Add(firstWait))
-	more := s.readSome(conn)
+	more := s.readSome(r)
 	conn.SetReadDeadline(time.Time{})
 	return more
 }
 
 // readSome does one read and reports whether another may follow.
-func (s *Stream) readSome(conn net.Conn) bool {
-	b, err := buf.Read(conn)
+func (s *Stream) readSome(r *buf.Reader) bool {
+	b, err := r.Read()
+	if b != nil && s.push(b.Fit()) != nil {
+		return false
+	}
 	switch {
 	case err == nil:
-		return s.push(b) == nil
+		return true
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.start()
 		return true

@@ -93,7 +93,7 @@ func (l *loop) addCloses(x *exchange, room int) {
 		}
 		*x.add(s) = op
 		l.leave(&s.fl)
-		l.letGo(s)
+		s.fl.state = closing
 	}
 }
 

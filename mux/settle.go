@@ -10,7 +10,8 @@ import (
 func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	if op.Kind == wire.Close {
-		return // sent and forgotten
+		l.closed(s, o)
+		return
 	}
 	poll := op.Kind == wire.Data && x.poll
 	if poll {
@@ -19,8 +20,10 @@ func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		f.up = false
 	}
 	switch {
-	case f.state == gone:
-		s.landed()
+	case f.state >= closing:
+		if !f.up {
+			s.landed()
+		}
 		return
 	case !o.got:
 		l.lost(s, op, x)
@@ -36,11 +39,27 @@ func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	l.consider(s)
 }
 
+// closed settles a close. One that got lost goes out again, unless the program
+// stops: the target would hear of the end only when its node forgets the flow.
+func (l *loop) closed(s *Stream, o *outcome) {
+	f := &s.fl
+	now := time.Now()
+	if f.failing.IsZero() {
+		f.failing = now
+	}
+	if o.got || l.closing || now.Sub(f.failing) >= grace {
+		l.letGo(s)
+		return
+	}
+	f.state = open
+	l.consider(s)
+}
+
 // opened settles an op that asked for a session.
 func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f, d := &s.fl, x.d
 	switch {
-	case o.unsupported && !d.noData:
+	case o.unsupported && op.Kind == wire.ConnectData:
 		d.noData = true
 		f.state, f.resend = fresh, f.flightLen > 0
 	case o.err != nil || o.over && o.sid == nil:

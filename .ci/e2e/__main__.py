@@ -27,6 +27,8 @@ def main(arguments):
     checks = [check for module in (checks_clients, checks_browser, checks_life, checks_limits)
               for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
     most_files()
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]  # of the machine: all traffic here is on loopback
     failed = 0
     with tempfile.TemporaryDirectory(prefix="relaymux-e2e-") as directory:
         tools = Tools(relaymux, relayemu, directory)

@@ -76,7 +76,7 @@ func TestReadHandsOverHalf(t *testing.T) {
 	for n, want := range map[int]int{1: 512, 200: 512, Max/2 - 1: Max / 2, Max / 2: Max, Max: Max} {
 		b := Get(Max)
 		b.B = b.B[:n]
-		b = b.fit()
+		b = b.Fit()
 		if cap(b.B) != want || len(b.B) != n {
 			t.Errorf("%d bytes are in a buffer of %d", n, cap(b.B))
 		}
@@ -87,22 +87,23 @@ func TestReadHandsOverHalf(t *testing.T) {
 func TestRead(t *testing.T) {
 	a, c := pipe(t)
 	io.WriteString(a, "hello")
-	b, err := Read(c)
+	r := NewReader(c, Get, (*Buf).Release)
+	b, err := r.Read()
 	if err != nil || string(b.B) != "hello" {
 		t.Fatal(b, err)
 	}
 	b.Release()
 	c.SetReadDeadline(time.Now().Add(time.Millisecond))
-	if _, err := Read(c); !os.IsTimeout(err) {
+	if _, err := r.Read(); !os.IsTimeout(err) {
 		t.Errorf("after the deadline: %v", err)
 	}
 	c.SetReadDeadline(time.Time{})
 	a.Close()
-	if _, err := Read(c); err != io.EOF {
+	if _, err := r.Read(); err != io.EOF {
 		t.Errorf("at the end: %v", err)
 	}
 	c.Close()
-	if _, err := Read(c); err == nil {
+	if _, err := r.Read(); err == nil {
 		t.Error("no error from a closed connection")
 	}
 }
@@ -111,8 +112,9 @@ func TestReadSmall(t *testing.T) {
 	a, b := net.Pipe()
 	go func() { a.Write(make([]byte, 700)); a.Close() }()
 	total := 0
+	r := NewReader(b, Get, (*Buf).Release)
 	for {
-		p, err := Read(b)
+		p, err := r.Read()
 		if err == io.EOF {
 			break
 		}

@@ -1,25 +1,37 @@
 package buf
 
-import (
-	"io"
-	"net"
-)
+import "net"
 
-// Read waits until conn has something to read and only then takes a buffer,
-// so that an idle connection owns none. It returns what one read gave, in a
-// buffer whose size fits it, which the caller owns; or an error, io.EOF at the
-// end. The read deadline of conn applies.
-func Read(conn net.Conn) (*Buf, error) {
-	b, err := readReady(conn)
-	if err != nil {
-		return nil, err
-	}
-	return b.fit(), nil
+// A Reader reads from a connection into buffers that it has only while there is
+// something to read: 10,000 idle connections own none.
+type Reader struct {
+	read    func() (*Buf, error)
+	lend    func(size int) *Buf
+	discard func(*Buf)
 }
 
-// fit is the hand-over rule: content of at least half the buffer is given
-// away with it, less is copied into one of its own size.
-func (b *Buf) fit() *Buf {
+// NewReader returns a Reader for conn. lend hands out an empty buffer of about
+// size bytes, and discard takes back one that was not needed: Get and Release,
+// or what also charges a budget. Both are called without any lock of conn's
+// owner, but from within a read, for which closing conn waits.
+func NewReader(conn net.Conn, lend func(size int) *Buf, discard func(*Buf)) *Reader {
+	r := &Reader{lend: lend, discard: discard}
+	if r.read = r.whenReady(conn); r.read == nil {
+		small := &smallReader{r: r, conn: conn, size: 1 << minBits}
+		r.read = small.read
+	}
+	return r
+}
+
+// Read waits for something to read, as long as conn's read deadline allows, and
+// returns what one read gave, in a buffer that the caller owns. With an error,
+// io.EOF at the end, there may be a last buffer; without one there always is.
+func (r *Reader) Read() (*Buf, error) { return r.read() }
+
+// Fit is the hand-over rule: content of at least half its buffer is given away
+// with it; of less, Fit makes a copy of its own size, so that 200 bytes that
+// wait never pin 64 KiB. b is given up either way.
+func (b *Buf) Fit() *Buf {
 	if len(b.B) >= cap(b.B)/2 {
 		return b
 	}
@@ -28,24 +40,27 @@ func (b *Buf) fit() *Buf {
 	return small
 }
 
-// readSmall is the way without readiness: it waits in a read with a small
-// buffer, and reads on into a large one only if that came back full.
-func readSmall(conn net.Conn) (*Buf, error) {
-	b := Get(1 << minBits)
-	n, err := conn.Read(b.B[:cap(b.B)])
-	if n == 0 {
-		b.Release()
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return nil, err
-	}
+// A smallReader is for a connection that cannot be asked whether there is
+// something to read. It owns a buffer while it waits: the smallest, and larger
+// ones only while they get filled.
+type smallReader struct {
+	r    *Reader
+	conn net.Conn
+	size int
+}
+
+func (s *smallReader) read() (*Buf, error) {
+	b := s.r.lend(s.size)
+	n, err := s.conn.Read(b.B[:cap(b.B)])
 	b.B = b.B[:n]
-	if n < cap(b.B) {
-		return b, nil
+	switch {
+	case n == 0:
+		s.r.discard(b)
+		return nil, err
+	case n == cap(b.B):
+		s.size = min(4*n, Max)
+	default:
+		s.size = 1 << minBits
 	}
-	large := Get(Max)
-	large.B = append(large.B, b.B...)
-	b.Release()
-	return large, nil
+	return b, err
 }

@@ -3,57 +3,72 @@
 package buf
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
 	"syscall"
 )
 
-// readReady tries a non-blocking read whenever the poller reports conn ready,
-// with a buffer that it holds for just that try.
-func readReady(conn net.Conn) (*Buf, error) {
+// whenReady returns what reads from a socket, nil if conn is none.
+func (r *Reader) whenReady(conn net.Conn) func() (*Buf, error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return readSmall(conn)
+		return nil
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	var b *Buf
-	var readErr error
-	err = raw.Read(func(fd uintptr) bool {
-		b, readErr = readFD(int(fd))
-		return readErr != errNotReady
-	})
-	if err != nil {
-		return nil, err
-	}
-	return b, readErr
+	p := &pollReader{r: r, raw: raw}
+	p.try = p.attempt
+	return p.read
 }
 
-// errNotReady tells the callback to wait for the poller.
-var errNotReady = errors.New("not ready")
+// A pollReader lets the runtime's poller say when there might be something to
+// read. An attempt that finds nothing gives its buffer back.
+type pollReader struct {
+	r   *Reader
+	raw syscall.RawConn
+	try func(fd uintptr) bool // attempt, bound once: a read allocates nothing
 
-func readFD(fd int) (*Buf, error) {
-	b := Get(Max)
+	b   *Buf // what attempt brought
+	err error
+}
+
+func (p *pollReader) read() (*Buf, error) {
+	p.b, p.err = nil, nil
+	if err := p.raw.Read(p.try); err != nil {
+		return nil, err // closed by ourselves, or the deadline
+	}
+	return p.b, p.err
+}
+
+// attempt reads once, and reports whether there is an outcome.
+func (p *pollReader) attempt(fd uintptr) bool {
+	b := p.r.lend(Max)
+	n, err := readAgain(int(fd), b.B[:cap(b.B)])
+	if n > 0 {
+		b.B = b.B[:n]
+		p.b = b
+		return true
+	}
+	p.r.discard(b)
+	switch err {
+	case nil:
+		p.err = io.EOF
+	case syscall.EAGAIN:
+		return false
+	default:
+		p.err = os.NewSyscallError("read", err)
+	}
+	return true
+}
+
+// readAgain is read(2), again if a signal came between.
+func readAgain(fd int, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(fd, b.B[:cap(b.B)])
-		switch {
-		case n > 0:
-			b.B = b.B[:n]
-			return b, nil
-		case err == syscall.EINTR:
-			continue
+		if n, err := syscall.Read(fd, p); err != syscall.EINTR {
+			return n, err
 		}
-		b.Release()
-		switch err {
-		case nil:
-			return nil, io.EOF
-		case syscall.EAGAIN:
-			return nil, errNotReady
-		}
-		return nil, os.NewSyscallError("read", err)
 	}
 }

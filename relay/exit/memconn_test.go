@@ -64,11 +64,28 @@ func (c *memConn) Read(b []byte) (int, error) {
 		n := copy(b, p.data)
 		p.data = p.data[n:]
 		p.cond.Broadcast()
+		if len(p.data) == 0 && (p.fin || p.err != nil) {
+			return n, p.end() // at once, so that tests see one event
+		}
 		return n, nil
-	case p.err != nil:
-		return 0, p.err
 	}
-	return 0, io.EOF
+	return 0, p.end()
+}
+
+// end is what a reader gets after the last byte; p.mu is held.
+func (p *pipe) end() error {
+	if p.err != nil {
+		return p.err
+	}
+	return io.EOF
+}
+
+// say writes text and ends the direction in one step, by FIN if err is nil.
+func (c *memConn) say(text string, err error) {
+	c.out.set(func() {
+		c.out.data = append(c.out.data, text...)
+		c.out.fin, c.out.err = true, err
+	})
 }
 
 func (c *memConn) Write(b []byte) (n int, err error) {

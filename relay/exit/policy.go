@@ -77,12 +77,14 @@ func splitTarget(address string) (name string, port uint16, err error) {
 	return canonicalName(host), uint16(n), nil
 }
 
-// checkName refuses a target before its name is resolved. What depends on the
-// address is left to checkAddress, and so is a rule about addresses that may
-// allow what a rule about names denies.
+// checkName refuses a target before its name is resolved, if there is a rule
+// about the name. All else is left to checkAddress, for an allow entry may be
+// about the address.
 func (p *policy) checkName(name string, port uint16) error {
-	if p.denied(name, netip.Addr{}, port) {
-		return errDenied()
+	for _, r := range p.deny {
+		if r.name != "" && r.matches(name, netip.Addr{}, port) && !p.allows(true, name, netip.Addr{}, port) {
+			return errDenied()
+		}
 	}
 	return nil
 }
@@ -94,10 +96,17 @@ func (p *policy) checkAddress(name, address string) error {
 		return errDenied()
 	}
 	addr, port := a.Addr().Unmap(), a.Port()
-	if p.denied(name, addr, port) || p.closed(name, addr, port) {
+	if p.refuses(name, addr, port) {
+		return errDenied()
+	}
+	if inner, ok := embedded(addr); ok && p.refuses(name, inner, port) {
 		return errDenied()
 	}
 	return nil
+}
+
+func (p *policy) refuses(name string, addr netip.Addr, port uint16) bool {
+	return p.denied(name, addr, port) || p.closed(name, addr, port)
 }
 
 func errDenied() error { return &wire.DialError{Reason: wire.Denied} }
@@ -136,9 +145,6 @@ func (p *policy) closed(name string, addr netip.Addr, port uint16) bool {
 		}
 	}
 	if own && !p.allowPrivate {
-		return true
-	}
-	if inner, ok := embedded(addr); ok && p.closed(name, inner, port) {
 		return true
 	}
 	return within(alwaysClosed, addr) || !p.allowPrivate && within(privateSpace, addr)

@@ -123,6 +123,7 @@ func TestPolicyRules(t *testing.T) {
 		{Policy{Deny: []string{"example.org:22"}}, "example.org", "8.8.8.8", 80, false},
 		{Policy{Deny: []string{"8.8.0.0/16"}}, "x.test", "8.8.8.8", 80, true},
 		{Policy{Deny: []string{"8.8.0.0/16:53"}}, "x.test", "8.8.8.8", 53, true},
+		{Policy{Deny: []string{"8.8.0.0/16"}}, "x.test", "64:ff9b::808:808", 80, true},
 		{Policy{Deny: []string{"8.8.0.0/16"}, Allow: []string{"8.8.8.8"}}, "x.test", "8.8.8.8", 80, false},
 		{Policy{Deny: []string{"8.8.0.0/16"}, Allow: []string{"443"}}, "x.test", "8.8.8.8", 443, true},
 		{Policy{Allow: []string{"10.1.0.0/16"}}, "x.test", "10.1.2.3", 80, false},
@@ -141,6 +142,21 @@ func TestPolicyRules(t *testing.T) {
 		if err := p.checkAddress(c.name, address); isDenied(err) != c.denied {
 			t.Errorf("%+v: %s (%s): %v", c.policy, c.name, address, err)
 		}
+	}
+}
+
+// TestPolicyNameLeavesPortToAddress: an allow entry for one address and port is
+// not defeated before the name is resolved.
+func TestPolicyNameLeavesPortToAddress(t *testing.T) {
+	p := mustPolicy(t, Policy{Allow: []string{"8.8.8.8:25"}})
+	if err := p.checkName("mail.test", 25); err != nil {
+		t.Errorf("the name: %v", err)
+	}
+	if err := p.checkAddress("mail.test", "8.8.8.8:25"); err != nil {
+		t.Errorf("the address: %v", err)
+	}
+	if err := p.checkAddress("mail.test", "8.8.4.4:25"); !isDenied(err) {
+		t.Errorf("another address: %v", err)
 	}
 }
 

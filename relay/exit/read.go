@@ -34,9 +34,9 @@ type chunk struct {
 // readLoop is the goroutine that reads from the target, as long as there is
 // room for it: a full queue stops it, and TCP stops the target.
 func (s *session) readLoop(conn net.Conn) {
-	read := newReader(s, conn)
+	r := buf.NewReader(conn, s.lend, s.discard)
 	for s.awaitRoom() {
-		b, err := read()
+		b, err := r.Read()
 		if !s.arrived(b, err) {
 			return
 		}
@@ -190,37 +190,4 @@ func (d *download) drop(s *session) {
 		s.discard(c.b)
 	}
 	d.chunks, d.size = nil, 0
-}
-
-// bufferedReader reads from a connection that cannot be asked whether there is
-// something to read, so that it has to own a buffer while it waits: the
-// smallest, and larger ones only while they get filled.
-type bufferedReader struct {
-	s    *session
-	conn net.Conn
-	size int
-}
-
-func newBufferedReader(s *session, conn net.Conn) *bufferedReader {
-	return &bufferedReader{s: s, conn: conn, size: minRead}
-}
-
-const minRead = 512
-
-// read returns a charged buffer with what there was, or nil, and the error that
-// came with it.
-func (r *bufferedReader) read() (*buf.Buf, error) {
-	b := r.s.lend(r.size)
-	k, err := r.conn.Read(b.B[:cap(b.B)])
-	b.B = b.B[:k]
-	switch {
-	case k == 0:
-		r.s.discard(b)
-		return nil, err
-	case k == cap(b.B):
-		r.size = min(4*cap(b.B), buf.Max)
-	default:
-		r.size = minRead
-	}
-	return b, err
 }

@@ -58,6 +58,7 @@ func (w *targets) DialContext(ctx context.Context, _, address string) (net.Conn,
 	}
 	w.conns[host] = far
 	w.mu.Unlock()
+	greet(host, far)
 	w.work.Go(func() { behave(host, far) })
 	return near, nil
 }
@@ -91,24 +92,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// greet is what a target says before it is asked, and before the dial returns.
+func greet(host string, c *memConn) {
+	switch host {
+	case "hello.test":
+		_, _ = io.WriteString(c, "hello")
+	case "bye.test":
+		c.say("bye", nil)
+	case "reset.test":
+		c.say("cut", syscall.ECONNRESET)
+	}
+}
+
 func behave(host string, c *memConn) {
 	switch host {
 	case "echo.test", "late.test":
 		_, _ = io.Copy(c, c)
 		_ = c.CloseWrite()
-	case "hello.test":
-		_, _ = io.WriteString(c, "hello")
-	case "bye.test":
-		_, _ = io.WriteString(c, "bye")
-		_ = c.CloseWrite()
-	case "reset.test":
-		_, _ = io.WriteString(c, "cut")
-		_ = c.SetLinger(0)
-		_ = c.Close()
-	case "count.test": // says how much it got, when all has come
-		n, _ := io.Copy(io.Discard, c)
-		_, _ = io.WriteString(c, string(rune('0'+n%10))+" at the end")
-		_ = c.CloseWrite()
+	case "parrot.test": // says it all again, when all has come
+		all, _ := io.ReadAll(c)
+		c.say(string(all), nil)
 	}
 }
 

@@ -1,10 +1,12 @@
 package relaytest
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -172,4 +174,34 @@ func TestHostile16_TargetResetsAnUpload(t *testing.T) {
 			c.Close()
 		}
 	})
+}
+
+// TestHostile16_HTTPAnswerBreaksOff: of a plain http answer that ends with its
+// connection, a reset is passed on as one. It needs real sockets.
+func TestHostile16_HTTPAnswerBreaksOff(t *testing.T) {
+	const half = "half of it"
+	s := NewStack(t, StackConfig{})
+	seen := make(chan bool)
+	addr := s.serve(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1))
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"+half)
+		<-seen // a reset overtakes
+		reset(c)
+	})
+	c, err := s.Dial(t.Context(), "tcp", s.Proxy)
+	check(t, err)
+	defer c.Close()
+	within(t, c, 10*time.Second)
+	writeAll(t, c, "GET http://"+addr+"/ HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\n\r\n")
+	answer := bufio.NewReader(c)
+	for line := ""; !strings.HasPrefix(line, half); {
+		if line, err = answer.ReadString('t'); err != nil {
+			t.Fatal(err)
+		}
+		line = line[max(0, strings.LastIndexByte(line, '\n')+1):]
+	}
+	close(seen)
+	if a := arrive(answer); !errors.Is(a.err, syscall.ECONNRESET) {
+		t.Errorf("the app got %v, want a reset", a.err)
+	}
 }

@@ -53,8 +53,8 @@ type StackConfig struct {
 // A Stack is the whole program in one process: the proxy, the mux, the
 // emulated relay if there is one, and the node.
 type Stack struct {
-	Proxy string // address of the proxy's port
-	Relay *Relay // nil without scripts
+	Proxy string     // address of the proxy's port
+	Relay *Relay     // nil without scripts
 	Node  *exit.Node // nil with StackConfig.Foreign
 	Exit  *url.URL   // where the node is served
 	Mux   *mux.Mux

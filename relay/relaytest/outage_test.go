@@ -1,0 +1,73 @@
+package relaytest
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// TestHostile71_RetryAfter: a relay that asks for a pause gets one, but for a
+// look now and then if it is the only one, and is used again afterwards.
+func TestHostile71_RetryAfter(t *testing.T) {
+	virtual(t, StackConfig{Scripts: 1}, func(t *testing.T, s *Stack) {
+		c := open(t, s.Connect, s.serve(t, Echo))
+		ask(t, c, "hello")
+		time.Sleep(20 * time.Second)
+		s.Relay.Set(func(k *Knobs) { k.Status, k.RetryAfter = http.StatusTooManyRequests, "60" })
+		count := s.exchanges()
+		writeAll(t, c, "patience")
+		time.AfterFunc(50*time.Second, func() { s.Relay.Set(func(k *Knobs) { k.Status = 0 }) })
+		got := make([]byte, len("patience"))
+		took := elapsed(func() {
+			if _, err := io.ReadFull(c, got); err != nil || string(got) != "patience" {
+				t.Errorf("read %q, %v", got, err)
+			}
+		})
+		t.Logf("answered after %v, %d exchanges", took, count())
+		if count() > 8 || took > 75*time.Second {
+			t.Errorf("answered after %v, %d exchanges", took, count())
+		}
+	})
+}
+
+// TestHostile74_SlowDeploymentBlocksNobody: what waits for one relay that hangs
+// does not hold up others.
+func TestHostile74_SlowDeploymentBlocksNobody(t *testing.T) {
+	virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
+		addr := s.serve(t, Echo)
+		ask(t, open(t, s.Connect, addr), "warm")
+		s.Relay.Set(func(k *Knobs) { k.Late, k.LateBy = 1, 25*time.Second }, "d0")
+		slow := 0
+		for range 20 {
+			if ask(t, open(t, s.Connect, addr), "hello") > 2*rtt {
+				slow++
+			}
+		}
+		t.Logf("%d of 20 were slow", slow)
+		if slow > 2 {
+			t.Errorf("%d of 20 connections waited for the slow deployment", slow)
+		}
+	})
+}
+
+// TestHostile75_Outage: nobody is reachable for a while, in the middle of a
+// download and beside an idle connection. A short one is invisible.
+func TestHostile75_Outage(t *testing.T) {
+	for _, outage := range []time.Duration{5 * time.Second, 60 * time.Second} {
+		virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
+			idle := open(t, s.Connect, s.serve(t, Echo))
+			ask(t, idle, "hello")
+			down := open(t, s.Connect, s.serve(t, func(c net.Conn) { trickle(c, 4, 4<<20) }))
+			time.AfterFunc(3*time.Second, func() { s.Relay.Set(func(k *Knobs) { k.LoseBefore = 1 }) })
+			time.AfterFunc(3*time.Second+outage, func() { s.Relay.Set(func(k *Knobs) { k.LoseBefore = 0 }) })
+			took := elapsed(func() { arrive(down).want(t, "the app", 4, 4<<20) })
+			t.Logf("an outage of %v: the download took %v", outage, took)
+			if took > 15*time.Second+2*outage {
+				t.Errorf("an outage of %v: the download took %v", outage, took)
+			}
+			ask(t, idle, "still there")
+		})
+	}
+}
