@@ -68,8 +68,9 @@ type Mux struct {
 
 	mu      sync.Mutex
 	streams map[*Stream]struct{} // all that the loop has not let go of
+	live    int                  // of which are not over yet
 	closing bool
-	drained chan struct{} // not nil: somebody waits for streams to be empty
+	drained chan struct{} // not nil: somebody waits for live to be 0
 
 	loop loop
 }
@@ -125,6 +126,7 @@ func (m *Mux) Open(host string, port uint16) *Stream {
 	s := newStream(m, host, port)
 	m.mu.Lock()
 	closing := m.closing
+	m.live++
 	if !closing {
 		m.streams[s] = struct{}{}
 	}
@@ -133,7 +135,6 @@ func (m *Mux) Open(host string, port uint16) *Stream {
 	m.stats.FlowsOpen.Add(1)
 	if closing {
 		s.end(ErrStopped, false)
-		m.stats.FlowsOpen.Add(-1)
 	}
 	return s
 }
@@ -150,12 +151,7 @@ func (m *Mux) Dial(ctx context.Context, host string, port uint16) (net.Conn, err
 func (m *Mux) forget(s *Stream) {
 	m.mu.Lock()
 	delete(m.streams, s)
-	if m.drained != nil && len(m.streams) == 0 {
-		close(m.drained)
-		m.drained = nil
-	}
 	m.mu.Unlock()
-	m.stats.FlowsOpen.Add(-1)
 	s.mu.Lock()
 	s.out.drop()
 	err, clean := s.err, s.clean
@@ -167,10 +163,24 @@ func (m *Mux) forget(s *Stream) {
 	}
 }
 
-// Drain returns when no stream is left, or when ctx is done. Only one may wait.
+// ended counts a stream that is over for its application. What the node has to
+// hear of that may still wait for company.
+func (m *Mux) ended() {
+	m.stats.FlowsOpen.Add(-1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.live--
+	if m.live == 0 && m.drained != nil {
+		close(m.drained)
+		m.drained = nil
+	}
+}
+
+// Drain returns when all streams are over, or when ctx is done. Only one may
+// wait.
 func (m *Mux) Drain(ctx context.Context) {
 	m.mu.Lock()
-	if len(m.streams) == 0 {
+	if m.live == 0 {
 		m.mu.Unlock()
 		return
 	}

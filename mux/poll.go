@@ -26,18 +26,18 @@ func pollWait(n int, rtt time.Duration, ours bool) time.Duration {
 // answers come back full and closes when one comes back empty, so that a
 // thousand idle flows reserve nothing and a download soon fills its answers.
 const (
-	windowFirst = 1 << 20  // a flow's first answers: most are no larger
+	windowFirst = 4 << 20  // a flow that was active just now: most answers are smaller
 	windowMost  = 16 << 20 // what a node drains of a session at most
 	windowLeast = 64 << 10 // an idle flow's; everyone may have that, budget or not
 	windowSign  = 512      // of a flow whose application does not read
 )
 
 // nextWindow is the window after an answer of n bytes to an op that allowed
-// most. Pure.
-func nextWindow(window, n, most int, poll bool) int {
+// most, while the node has more bytes left. Pure.
+func nextWindow(window, n, more, most int, poll bool) int {
 	switch {
-	case n >= most/4*3:
-		return min(max(window, n, windowLeast/4)*4, windowMost)
+	case n >= most/4*3 || more > 0:
+		return min(max(window, n, more, windowLeast/4)*4, windowMost)
 	case n == 0 && poll:
 		return windowLeast
 	}

@@ -72,6 +72,9 @@ func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bo
 func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
 	most := pollMax(window, l.m.budget.Free())
 	op.Max = uint64(most)
+	if rtt := l.floor(); len(x.ops) == 1 && rtt > 0 { // once in a batch is enough
+		op.RTT = max(uint64(rtt.Milliseconds()), 1)
+	}
 	charge := max(0, most-windowLeast)
 	x.reserve += charge
 	l.m.budget.Force(charge)

@@ -160,6 +160,7 @@ func (s *Stream) endIfDone() {
 // if the end is clean, and goes if not.
 func (s *Stream) finish(err error) {
 	s.err = err
+	s.m.ended()
 	s.m.budget.Return(s.in.drop())
 	if !s.clean {
 		s.out.drop()
@@ -204,6 +205,7 @@ type outcome struct {
 	got         bool // there was a RESULT; else the exchange failed
 	sid         []byte
 	n           int // bytes of payload
+	more        int // bytes that the node has left
 	ours        bool
 	over        bool // no session at the node any more
 	pend        bool
@@ -214,7 +216,7 @@ type outcome struct {
 // deliver takes what r brought, on the worker's goroutine. r's payload is
 // part of body.
 func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
-	o := outcome{got: true, n: r.Len(), ours: r.HasOff, pend: r.Pend}
+	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), ours: r.HasOff, pend: r.Pend}
 	if len(r.Err) > 0 {
 		o.unsupported = unsupported(r)
 		o.err = &wire.DialError{Reason: wire.ReasonOf(string(r.Err)), Detail: printable(r.Err)}

@@ -65,12 +65,15 @@ func AppendOp(dst []byte, o *Op) []byte {
 	if o.Max > 0 {
 		dst = appendUint(dst, `,"max":`, o.Max)
 	}
+	if o.RTT > 0 {
+		dst = appendUint(dst, `,"rtt":`, o.RTT)
+	}
 	return append(dst, '}')
 }
 
 // OpFrame is the most that an op takes in a batch beside its host, its sid and
 // its payload: every field present, numbers of 20 digits, the comma before it.
-const OpFrame = len(`,{"op":"connect_data","host":"","port":65535,"d":"","seq":,"wseq":,"fin":true,"rst":true,"max":}`) + 3*20
+const OpFrame = len(`,{"op":"connect_data","host":"","port":65535,"d":"","seq":,"wseq":,"fin":true,"rst":true,"max":,"rtt":}`) + 4*20
 
 // OpLen is the most that o takes in a batch. Payload, which is what matters,
 // counts exactly; nothing is encoded to know it.
@@ -139,6 +142,9 @@ func AppendResult(dst []byte, r *Result) []byte {
 	if r.Pend {
 		dst = append(dst, `,"pend":true`...)
 	}
+	if r.More > 0 {
+		dst = appendUint(dst, `,"more":`, r.More)
+	}
 	if len(dst) == start {
 		return append(dst, '{', '}')
 	}
@@ -155,7 +161,7 @@ func ResultLen(r *Result) int {
 	return n
 }
 
-const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true}`) + 2*20
+const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true,"more":}`) + 3*20
 
 func appendPkts(dst []byte, pkts [][]byte) []byte {
 	dst = append(dst, `,"pkts":[`...)

@@ -118,6 +118,8 @@ func (s *scanner) op(o *Op) bool {
 			o.Rst, ok = s.bool()
 		case "max":
 			o.Max, _, ok = s.number()
+		case "rtt":
+			o.RTT, _, ok = s.number()
 		default:
 			ok = s.skip(1)
 		}
@@ -231,6 +233,8 @@ func (s *scanner) result(r *Result) bool {
 			r.Rst, ok = s.bool()
 		case "pend":
 			r.Pend, ok = s.bool()
+		case "more":
+			r.More, _, ok = s.number()
 		default:
 			ok = s.skip(1)
 		}

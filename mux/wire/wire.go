@@ -18,7 +18,8 @@
 //
 // Base64 is RFC 4648 section 4, padded. Unknown fields are ignored. Beyond the
 // wire's own fields, which other programs know, ours adds a few that theirs
-// ignore: "fin", "rst" and "max" in an op; "off", "rst" and "pend" in a RESULT.
+// ignore: "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend" and "more"
+// in a RESULT.
 //
 // Ownership: a parsed Op, Result or Envelope aliases the text it was parsed
 // from, which the parser overwrites in place (base64 decodes to fewer bytes
@@ -75,6 +76,7 @@ type Op struct {
 	Fin bool   // ours: after Data, the application sends no more (half-close)
 	Rst bool   // ours, Close: end by RST, not by FIN
 	Max uint64 // ours: answer with at most so many bytes of payload; 0 leaves it to the node
+	RTT uint64 // ours: how long an exchange takes, in ms, which says how long an answer may settle
 }
 
 // Len is the number of payload bytes.
@@ -106,6 +108,7 @@ type Result struct {
 	Off    uint64 // ours: how many bytes of the session were delivered before this Data
 	Rst    bool   // ours, with EOF: the session ended by RST, or never was; not a clean end
 	Pend   bool   // ours: the dial has not ended yet
+	More   uint64 // ours: bytes that the node has, and this answer had no room for
 }
 
 // CodeUnsupported is the RESULT code of an op that the node does not know.

@@ -72,7 +72,7 @@ func TestAppendOp(t *testing.T) {
 		{"empty data is a poll", Op{Kind: Data, SID: []byte("s")}, `{"op":"data","sid":"s"}`},
 		{"empty chunks are empty", Op{Kind: Data, SID: []byte("s"), Data: [][]byte{{}, {}}}, `{"op":"data","sid":"s"}`},
 		{"data", Op{Kind: Data, SID: []byte("s"), Data: hello, HasSeq: true, HasWSeq: true, WSeq: 7}, `{"op":"data","sid":"s","d":"aGVsbG8=","seq":0,"wseq":7}`},
-		{"ours", Op{Kind: Data, SID: []byte("s"), Fin: true, Max: 65536}, `{"op":"data","sid":"s","fin":true,"max":65536}`},
+		{"ours", Op{Kind: Data, SID: []byte("s"), Fin: true, Max: 65536, RTT: 1500}, `{"op":"data","sid":"s","fin":true,"max":65536,"rtt":1500}`},
 		{"close", Op{Kind: Close, SID: []byte("s")}, `{"op":"close","sid":"s"}`},
 		{"close by reset", Op{Kind: Close, SID: []byte("s"), Rst: true}, `{"op":"close","sid":"s","rst":true}`},
 		{"empty udp_data is a poll", Op{Kind: UDPData, SID: []byte("s")}, `{"op":"udp_data","sid":"s"}`},
@@ -119,6 +119,7 @@ func TestAppendResult(t *testing.T) {
 		{"data", Result{SID: []byte("s"), Data: [][]byte{[]byte("x")}, HasOff: true, HasSeq: true, Seq: 3}, `{"sid":"s","d":"eA==","eof":false,"seq":3,"off":0}`},
 		{"pkts", Result{SID: []byte("s"), Pkts: [][]byte{[]byte("x"), {}}}, `{"sid":"s","pkts":["eA==",""],"eof":false}`},
 		{"unknown op", Result{Err: []byte("unknown op: x"), Code: []byte(CodeUnsupported)}, `{"e":"unknown op: x","code":"UNSUPPORTED_OP"}`},
+		{"pending", Result{SID: []byte("s"), HasOff: true, Pend: true, More: 9}, `{"sid":"s","eof":false,"off":0,"pend":true,"more":9}`},
 		{"reset", Result{SID: []byte("s"), EOF: true, Rst: true}, `{"sid":"s","eof":true,"rst":true}`},
 		{"text from outside", Result{Err: []byte("a\"\\\n\xff\u2028é")}, `{"e":"a\"\\\u000a` + "\uFFFD\u2028é" + `"}`},
 	} {
@@ -154,7 +155,7 @@ func TestOpRoundTrip(t *testing.T) {
 			}
 			o.HasSeq, o.Seq = true, rand.Uint64()
 			o.HasWSeq, o.WSeq = true, rand.Uint64()
-			o.Fin, o.Max = rand.IntN(2) == 0, rand.Uint64N(3)
+			o.Fin, o.Max, o.RTT = rand.IntN(2) == 0, rand.Uint64N(3), rand.Uint64N(3)
 		}
 		e, err := ParseEnvelope(AppendBatch(nil, "KEY", true, ops))
 		if err != nil || string(e.Key) != "KEY" || string(e.Type) != "batch" {

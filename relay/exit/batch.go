@@ -24,6 +24,8 @@ type exchange struct {
 	tasks   []task        // one for each op
 	results []wire.Result // likewise
 
+	settle time.Duration // how long news may wait for more
+
 	wake  chan struct{} // cap 1: something changed at one of the sessions
 	taken []piece       // drained, released once encoded
 	wants []int         // of the drain
@@ -141,8 +143,10 @@ func (x *exchange) execute() {
 		x.run(o, t, r)
 	}
 	polling := x.polling()
+	var rtt uint64
 	for i := range x.ops {
 		o, t := &x.ops[i], &x.tasks[i]
+		rtt = max(rtt, o.RTT)
 		if t.s != nil {
 			t.polls = polling
 			t.s.attach(x, t.polls)
@@ -150,6 +154,7 @@ func (x *exchange) execute() {
 		clear(o.Data)
 		o.Reset()
 	}
+	x.settle = settleFor(rtt)
 }
 
 func (x *exchange) run(o *wire.Op, t *task, r *wire.Result) {
@@ -279,7 +284,7 @@ func (x *exchange) wait(ctx context.Context) bool {
 // look brings p up to date with the sessions.
 func (x *exchange) look(p *progress, now time.Duration) {
 	before := p.news
-	*p = progress{polling: x.polling(), since: p.since}
+	*p = progress{polling: x.polling(), settle: x.settle, since: p.since}
 	for i := range x.tasks {
 		t := &x.tasks[i]
 		if t.s == nil {

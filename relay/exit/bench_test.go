@@ -38,8 +38,8 @@ func BenchmarkDrain(b *testing.B) {
 		s.mu.Lock()
 		for range maxDrain / buf.Max {
 			c := buf.Copy(chunk)
-			s.charge(cap(c.B))
-			s.down.push(s, c)
+			s.down.claim.charge(cap(c.B))
+			s.down.push(c)
 		}
 		s.mu.Unlock()
 		x := r.node.newExchange()

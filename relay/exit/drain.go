@@ -91,7 +91,7 @@ func spent(wants []int, part int) (n int) {
 func (x *exchange) releaseTaken() {
 	for i, p := range x.taken {
 		p.b.Release()
-		x.node.queues.Return(p.cost)
+		x.node.downloads.Return(p.cost)
 		x.taken[i] = piece{}
 	}
 	x.taken = x.taken[:0]

@@ -59,8 +59,8 @@ func (s *session) shut() {
 	if s.conn != nil {
 		_ = s.conn.Close() // nobody is left to be told
 	}
-	s.down.drop(s)
-	s.up.drop(s)
+	s.down.drop()
+	s.up.drop()
 	s.node.table.freed(s)
 	s.wake()
 }

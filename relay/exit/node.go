@@ -24,12 +24,13 @@ type Node struct {
 	reapAfter   time.Duration
 	log         *slog.Logger
 
-	table  table
-	queues *buf.Budget // what sessions hold: downloads, uploads, reads under way
-	bodies *buf.Budget // what exchanges hold: requests and answers
-	codec  codec
-	spare  sync.Pool // of *exchange
-	count  counters
+	table     table
+	downloads *buf.Budget // what targets sent
+	uploads   *buf.Budget // what they have not read yet
+	bodies    *buf.Budget // what exchanges hold: requests and answers
+	codec     codec
+	spare     sync.Pool // of *exchange
+	count     counters
 
 	ctx  context.Context // of every dial and hold; ends with Close
 	stop context.CancelFunc
@@ -59,9 +60,11 @@ func New(c Config) (*Node, error) {
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
-	// Half for what waits, half for what is on its way, so that neither a
-	// flood of requests nor targets that nobody collects from starve the other.
-	n.queues, n.bodies = buf.NewBudget(c.Memory/2), buf.NewBudget(c.Memory/2)
+	// Half for what waits, half for what is on its way, so that no flood of
+	// requests, no targets that do not read, and no clients that do not collect
+	// starve the others.
+	n.bodies = buf.NewBudget(c.Memory / 2)
+	n.downloads, n.uploads = buf.NewBudget(c.Memory/4), buf.NewBudget(c.Memory/4)
 	if err := n.codec.init(); err != nil {
 		return nil, fmt.Errorf("exit: preparing zstd: %w", err)
 	}
@@ -117,7 +120,7 @@ type counters struct {
 func (n *Node) Stats() Stats {
 	return Stats{
 		Sessions:     n.table.len(),
-		Memory:       n.queues.Used() + n.bodies.Used(),
+		Memory:       n.downloads.Used() + n.uploads.Used() + n.bodies.Used(),
 		Exchanges:    n.count.exchanges.Load(),
 		Probes:       n.count.probes.Load(),
 		Overloads:    n.count.overloads.Load(),

@@ -77,12 +77,14 @@ func splitTarget(address string) (name string, port uint16, err error) {
 	return canonicalName(host), uint16(n), nil
 }
 
-// checkName refuses a target before its name is resolved, if there is a rule
-// about the name. All else is left to checkAddress, for an allow entry may be
-// about the address.
+// checkName refuses a target before its name is resolved, if no address could
+// make a difference.
 func (p *policy) checkName(name string, port uint16) error {
 	for _, r := range p.deny {
-		if r.name != "" && r.matches(name, netip.Addr{}, port) && !p.allows(true, name, netip.Addr{}, port) {
+		if !r.matches(name, netip.Addr{}, port) {
+			continue
+		}
+		if !p.allows(r.hasHost(), func(a rule) bool { return a.mayMatch(name, port) }) {
 			return errDenied()
 		}
 	}
@@ -115,27 +117,28 @@ func errDenied() error { return &wire.DialError{Reason: wire.Denied} }
 // about the host, one about a port by one about the port.
 func (p *policy) denied(name string, addr netip.Addr, port uint16) bool {
 	for _, r := range p.deny {
-		if r.matches(name, addr, port) && !p.allows(r.hasHost(), name, addr, port) {
+		if r.matches(name, addr, port) && !p.allows(r.hasHost(), func(a rule) bool { return a.matches(name, addr, port) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// allows reports whether the allow list opens the host, or else the port.
-func (p *policy) allows(host bool, name string, addr netip.Addr, port uint16) bool {
+// allows reports whether an entry of the allow list matches that is about the
+// host, or else about the port.
+func (p *policy) allows(host bool, matches func(rule) bool) bool {
 	return slices.ContainsFunc(p.allow, func(r rule) bool {
 		about := r.port != 0
 		if host {
 			about = r.hasHost()
 		}
-		return about && r.matches(name, addr, port)
+		return about && matches(r)
 	})
 }
 
 // closed reports whether the address is one that no deny list needs to name.
 func (p *policy) closed(name string, addr netip.Addr, port uint16) bool {
-	if p.allows(true, name, addr, port) {
+	if p.allows(true, func(a rule) bool { return a.matches(name, addr, port) }) {
 		return false
 	}
 	own := p.own.has(addr)

@@ -152,6 +152,9 @@ func TestPolicyNameLeavesPortToAddress(t *testing.T) {
 	if err := p.checkName("mail.test", 25); err != nil {
 		t.Errorf("the name: %v", err)
 	}
+	if err := mustPolicy(t, Policy{Allow: []string{"8.8.8.8:26"}}).checkName("mail.test", 25); !isDenied(err) {
+		t.Errorf("a name that no address could open: %v", err)
+	}
 	if err := p.checkAddress("mail.test", "8.8.8.8:25"); err != nil {
 		t.Errorf("the address: %v", err)
 	}

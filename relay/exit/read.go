@@ -10,13 +10,12 @@ import (
 	"relaymux/mux/wire"
 )
 
-const (
-	maxQueue = 16 << 20 // bytes of one direction that a session holds at most
-	lean     = 4 << 10  // what a session may always read, or take in, when it holds nothing
-)
+// maxQueue is how many bytes of one direction a session holds at most.
+const maxQueue = 16 << 20
 
 // download is what the target has sent and no answer has carried yet.
 type download struct {
+	claim  claim
 	chunks []chunk
 	size   int    // bytes in chunks
 	off    uint64 // bytes taken out since the beginning
@@ -34,7 +33,7 @@ type chunk struct {
 // readLoop is the goroutine that reads from the target, as long as there is
 // room for it: a full queue stops it, and TCP stops the target.
 func (s *session) readLoop(conn net.Conn) {
-	r := buf.NewReader(conn, s.lend, s.discard)
+	r := buf.NewReader(conn, s.down.lend, s.down.claim.release)
 	for s.awaitRoom() {
 		b, err := r.Read()
 		if !s.arrived(b, err) {
@@ -56,37 +55,19 @@ func (s *session) awaitRoom() bool {
 // hasRoom is true for an empty queue in any case. Of the memory that others give
 // back, one that is not empty hears nothing, but then its client is yet to come.
 func (s *session) hasRoom() bool {
-	return s.down.size == 0 || s.down.size < maxQueue && fits(s.node.queues, s.held.Load(), buf.Max)
+	return s.down.size == 0 || s.down.size < maxQueue && s.down.claim.allows(buf.Max)
 }
 
 // lend returns a charged buffer for a read of size bytes, or of less if memory is
 // short. It takes no lock, for it is called from within a RawConn, whose Close
 // waits for it.
-func (s *session) lend(size int) *buf.Buf {
-	if size > lean && !fits(s.node.queues, s.held.Load(), size) {
-		size = lean
+func (d *download) lend(size int) *buf.Buf {
+	if !d.claim.allows(size) {
+		size = min(size, lean)
 	}
 	b := buf.Get(size)
-	s.charge(cap(b.B))
+	d.claim.charge(cap(b.B))
 	return b
-}
-
-// discard gives a charged buffer back.
-func (s *session) discard(b *buf.Buf) {
-	s.discharge(cap(b.B))
-	b.Release()
-}
-
-// charge accounts for n bytes of capacity that the session holds from now on.
-func (s *session) charge(n int) {
-	s.held.Add(int64(n))
-	s.node.queues.Force(n)
-}
-
-// discharge accounts for n bytes that it holds no longer.
-func (s *session) discharge(n int) {
-	s.held.Add(-int64(n))
-	s.node.queues.Return(n)
 }
 
 // arrived takes over what a read brought, b possibly nil, and reports whether to
@@ -95,10 +76,10 @@ func (s *session) arrived(b *buf.Buf, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b != nil && (s.over || s.closing) {
-		s.discard(b)
+		s.down.claim.release(b)
 	} else if b != nil {
 		s.active = time.Now()
-		s.down.push(s, b)
+		s.down.push(b)
 	}
 	if err != nil {
 		s.readEnded(err)
@@ -118,7 +99,7 @@ func (s *session) readEnded(err error) {
 		return
 	}
 	s.down.rst = true
-	s.up.end(s)
+	s.up.end()
 	_ = s.conn.Close() // broken already
 	if s.closing {
 		s.shut()
@@ -128,16 +109,16 @@ func (s *session) readEnded(err error) {
 // push appends b. A read of less than half the buffer moves to where it fits:
 // behind the last one, or into a buffer of its size, so that 200 bytes that wait
 // never pin 64 KiB.
-func (d *download) push(s *session, b *buf.Buf) {
+func (d *download) push(b *buf.Buf) {
 	d.size += len(b.B)
 	if len(b.B) < cap(b.B)/2 {
 		if d.appendToLast(b.B) {
-			s.discard(b)
+			d.claim.release(b)
 			return
 		}
 		small := buf.Copy(b.B)
-		s.charge(cap(small.B))
-		s.discard(b)
+		d.claim.charge(cap(small.B))
+		d.claim.release(b)
 		b = small
 	}
 	d.chunks = append(d.chunks, chunk{b, b.B})
@@ -158,14 +139,14 @@ func (d *download) appendToLast(p []byte) bool {
 
 // take moves at most limit bytes into r, whose Data lies in the pieces that it
 // appends to taken.
-func (d *download) take(s *session, limit int, r *wire.Result, taken []piece) []piece {
+func (d *download) take(limit int, r *wire.Result, taken []piece) []piece {
 	whole := 0
 	for whole < len(d.chunks) && limit >= len(d.chunks[whole].p) {
 		c := d.chunks[whole]
 		limit -= len(c.p)
 		r.Data = append(r.Data, c.p)
 		taken = append(taken, piece{c.b, cap(c.b.B)})
-		s.held.Add(-int64(cap(c.b.B))) // the piece carries the charge from here
+		d.claim.handOver(cap(c.b.B)) // the piece carries the charge from here
 		whole++
 	}
 	d.chunks = d.chunks[:copy(d.chunks, d.chunks[whole:])]
@@ -185,9 +166,9 @@ func (d *download) take(s *session, limit int, r *wire.Result, taken []piece) []
 }
 
 // drop releases what will not be taken.
-func (d *download) drop(s *session) {
+func (d *download) drop() {
 	for _, c := range d.chunks {
-		s.discard(c.b)
+		d.claim.release(c.b)
 	}
 	d.chunks, d.size = nil, 0
 }

@@ -83,6 +83,15 @@ func (r rule) matches(name string, addr netip.Addr, port uint16) bool {
 	return true
 }
 
+// mayMatch is matches before the name is resolved: its address may turn out to
+// be any.
+func (r rule) mayMatch(name string, port uint16) bool {
+	if r.prefix.IsValid() {
+		return r.port == 0 || r.port == port
+	}
+	return r.matches(name, netip.Addr{}, port)
+}
+
 // canonicalName is the name in the form that names are compared in.
 func canonicalName(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))

@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"relaymux/mux/wire"
@@ -25,8 +24,6 @@ type session struct {
 	sid  []byte // the same, for results
 	node *Node
 	stop context.CancelFunc // ends the dial
-
-	held atomic.Int64 // bytes of the buffers it holds, as charged to node.queues
 
 	mu      sync.Mutex
 	room    sync.Cond // down has shrunk, or the session is over
@@ -70,6 +67,7 @@ func newSession(n *Node) *session {
 	id := rand.Text()
 	s := &session{id: id, sid: []byte(id), node: n, dialing: true, active: time.Now()}
 	s.room.L = &s.mu
+	s.down.claim.budget, s.up.claim.budget = n.downloads, n.uploads
 	return s
 }
 
@@ -171,7 +169,10 @@ func (s *session) take(t *task, limit int, r *wire.Result, taken []piece) []piec
 	if t.barren && !s.over {
 		return taken
 	}
-	taken = s.down.take(s, limit, r, taken)
+	taken = s.down.take(limit, r, taken)
+	if !t.relieved {
+		r.More = uint64(s.down.size)
+	}
 	s.room.Signal()
 	if r.EOF = s.over || s.down.ended && s.down.size == 0; r.EOF {
 		r.Rst = s.reset || s.down.rst
@@ -189,7 +190,7 @@ func (s *session) close(o *wire.Op) uint64 {
 	defer s.mu.Unlock()
 	s.forget()
 	s.closing = true
-	s.down.drop(s)
+	s.down.drop()
 	switch {
 	case o.Rst:
 		s.hardClose()

@@ -14,10 +14,19 @@ const (
 	// of each other, one after the other.
 	settleStep = 30 * time.Millisecond
 
-	// settleYields is how often an exchange that could be answered lets others
-	// run first, for the second segment of an answer whose first has just
-	// arrived. A timer would be far too long: with nothing else to do, the
-	// runtime sleeps in whole milliseconds.
+	// settleShare is the part of a way through the relay that an exchange which
+	// could be answered waits for more: for the second segment of an answer
+	// whose first has just arrived. 3 ms of 1.5 s, where the segment would
+	// cost another 1.5 s; nothing where a round trip takes no time.
+	settleShare = 500
+
+	// settleMost bounds that, and settleGuess is for a client that does not
+	// tell its round trip.
+	settleMost  = 5 * time.Millisecond
+	settleGuess = 2 * time.Millisecond
+
+	// settleYields is how often such an exchange lets others run at least. It
+	// is in place of a timer below a millisecond, which would take one.
 	settleYields = 2
 
 	// settlePoll is how long a poll leaves news to the upload that is waiting
@@ -30,12 +39,13 @@ type timing struct{ longPoll time.Duration }
 
 // progress is how far the ops of a batch have got.
 type progress struct {
-	polling bool // only polls and closes
-	open    int  // ops without an answer; beside writes and connects, polls do not count
-	blocked int  // of open: their target does not read, and there is nothing else to wait for
-	told    int  // have an answer that did not come from a target, as of an unknown session
-	shared  bool // another exchange looks at one of those with news too
-	news    int  // sessions with data, an end, or the outcome of a dial
+	settle  time.Duration // how long news may wait for more
+	polling bool          // only polls and closes
+	open    int           // ops without an answer; beside writes and connects, polls do not count
+	blocked int           // of open: their target does not read, and there is nothing else to wait for
+	told    int           // have an answer that did not come from a target, as of an unknown session
+	shared  bool          // another exchange looks at one of those with news too
+	news    int           // sessions with data, an end, or the outcome of a dial
 
 	since time.Duration // from the start of the exchange until news last grew
 }
@@ -68,6 +78,19 @@ func (p *progress) count(s stage, urgent bool) {
 	}
 }
 
+// settleFor is how long news may wait for more when the client says that an
+// exchange takes rtt ms; 0: it does not say. Below a millisecond it is nothing.
+func settleFor(rtt uint64) time.Duration {
+	if rtt == 0 {
+		return settleGuess
+	}
+	d := min(time.Duration(min(rtt, 1e6))*time.Millisecond/settleShare, settleMost)
+	if d < time.Millisecond {
+		return 0
+	}
+	return d
+}
+
 // left returns how much longer to wait, now being the age of the exchange; not
 // more than 0 is to answer.
 func (t timing) left(p *progress, now time.Duration) time.Duration {
@@ -79,12 +102,14 @@ func (t timing) due(p *progress) time.Duration {
 	switch {
 	case p.polling && p.told > 0:
 		return 0
-	case p.polling && p.news > 0 && !p.shared:
-		return 0
+	case p.polling && p.news > 0 && p.shared:
+		return min(p.since+p.settle+settlePoll, t.longPoll)
 	case p.polling && p.news > 0:
-		return min(p.since+settlePoll, t.longPoll)
-	case p.open == 0:
+		return min(p.since+p.settle, t.longPoll)
+	case p.open == 0 && p.news == 0:
 		return 0
+	case p.open == 0:
+		return min(p.since+p.settle, writeLimit)
 	case p.polling:
 		return t.longPoll
 	case p.news > 0:

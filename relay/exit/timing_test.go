@@ -25,16 +25,16 @@ func TestTimingDue(t *testing.T) {
 		{"nothing to wait for", progress{}, 0},
 		{"quiet polls", progress{polling: true, open: 3}, defaultLongPoll},
 		{"a poll of an unknown session", progress{polling: true, open: 3, told: 1}, 0},
-		{"a poll with data", progress{polling: true, open: 2, news: 1, since: time.Second}, 0},
-		{"all polls with data", progress{polling: true, news: 3, since: time.Second}, 0},
+		{"a poll with data", progress{polling: true, open: 2, news: 1, since: time.Second, settle: 3 * ms}, time.Second + 3*ms},
+		{"all polls with data", progress{polling: true, news: 3, since: time.Second}, time.Second},
 		{"a poll with data that an upload waits for too", progress{polling: true, open: 2, news: 1, shared: true, since: time.Second}, time.Second + settlePoll},
 		{"it, at the very end", progress{polling: true, news: 1, shared: true, since: defaultLongPoll}, defaultLongPoll},
 		{"a write without echo", progress{open: 1}, writeLimit},
 		{"a write, and a session that never was", progress{open: 1, told: 1}, writeLimit},
 		{"the first of two", progress{open: 1, news: 1, since: 40 * ms}, 40*ms + settleStep},
 		{"the first of two, late", progress{open: 1, news: 1, since: 340 * ms}, writeLimit},
-		{"all of them", progress{news: 2, since: 90 * ms}, 0},
-		{"all of them, at the limit", progress{news: 2, since: writeLimit}, 0},
+		{"all of them", progress{news: 2, since: 90 * ms, settle: 3 * ms}, 93 * ms},
+		{"all of them, at the limit", progress{news: 2, since: writeLimit, settle: 3 * ms}, writeLimit},
 		{"a target that does not read", progress{open: 1, blocked: 1}, defaultLongPoll},
 		{"it, beside a silent one", progress{open: 2, blocked: 1}, writeLimit},
 		{"it, beside one with news", progress{open: 1, blocked: 1, news: 1, since: 0}, settleStep},
@@ -42,6 +42,16 @@ func TestTimingDue(t *testing.T) {
 	} {
 		if got := tm.due(&c.p); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSettleFor(t *testing.T) {
+	for rtt, want := range map[uint64]time.Duration{
+		0: settleGuess, 1: 0, 499: 0, 500: ms, 1500: 3 * ms, 2500: settleMost, 1 << 60: settleMost,
+	} {
+		if got := settleFor(rtt); got != want {
+			t.Errorf("%d ms: %v", rtt, got)
 		}
 	}
 }
@@ -89,15 +99,15 @@ func bubble(t *testing.T, c Config, f func(t *testing.T, r *rig)) {
 func TestWriteIsAnsweredWithItsEcho(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		sid := r.open("echo.test")
-		expect(t, "an echo", 0, 0, func() {
+		expect(t, "an echo", 0, settleGuess, func() {
 			if got := text(r.batch(write(sid, "hi"))[0]); got != "hi" {
 				t.Errorf("echo %q", got)
 			}
 		})
 		silent := r.open("silent.test")
 		expect(t, "a write without echo", writeLimit, writeLimit, func() { r.batch(write(silent, "hi")) })
-		expect(t, "both", settleStep, settleStep, func() { r.batch(write(silent, "hi"), write(sid, "hi")) })
-		expect(t, "an echo and a quiet poll", 0, 0, func() { r.batch(write(sid, "hi"), poll(silent)) })
+		expect(t, "both", settleStep, settleStep+settleGuess, func() { r.batch(write(silent, "hi"), write(sid, "hi")) })
+		expect(t, "an echo and a quiet poll", 0, settleGuess, func() { r.batch(write(sid, "hi"), poll(silent)) })
 	})
 }
 
@@ -111,9 +121,9 @@ func TestPollIsHeld(t *testing.T) {
 				t.Errorf("got %q", text(res[0]))
 			}
 		})
-		expect(t, "a poll of an unknown session", 0, 0, func() { r.batch(poll(a), poll([]byte("NOBODY"))) })
+		expect(t, "a poll of an unknown session", 0, settleGuess, func() { r.batch(poll(a), poll([]byte("NOBODY"))) })
 		r.batch(closeOp(a), closeOp(b))
-		expect(t, "a poll of ended sessions", 0, 0, func() { r.batch(poll(a), poll(b)) })
+		expect(t, "a poll of ended sessions", 0, settleGuess, func() { r.batch(poll(a), poll(b)) })
 	})
 }
 
@@ -121,7 +131,7 @@ func TestPollIsHeld(t *testing.T) {
 func TestFairness_HangingDial(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		var res []wire.Result
-		expect(t, "a fast one beside a hanging dial", 0, settleStep, func() {
+		expect(t, "a fast one beside a hanging dial", 0, settleStep+settleGuess, func() {
 			res = r.batch(connectOp("hang.test"), connectData("echo.test", "hi"))
 		})
 		if !res[0].Pend || text(res[1]) != "hi" {
@@ -160,7 +170,7 @@ func TestFairness_BlockedWrite(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		stalled, echo := r.open("silent.test"), r.open("echo.test")
 		much := strings.Repeat("x", lowWater+buf64)
-		expect(t, "a write beside a blocked one", 0, settleStep, func() {
+		expect(t, "a write beside a blocked one", 0, settleStep+settleGuess, func() {
 			if got := text(r.batch(write(stalled, much), write(echo, "hi"))[1]); got != "hi" {
 				t.Errorf("echo %q", got)
 			}
@@ -184,7 +194,7 @@ func TestKeystrokeBesideHeldPoll(t *testing.T) {
 		go func() { held <- took(func() { r.batch(poll(sid)) }) }()
 		time.Sleep(time.Second)
 		for range 3 {
-			expect(t, "a keystroke", 0, 0, func() {
+			expect(t, "a keystroke", 0, settleGuess, func() {
 				if got := text(r.batch(write(sid, "k"))[0]); got != "k" {
 					t.Errorf("echo %q", got)
 				}
@@ -207,7 +217,7 @@ func TestBulkBesideHeldPoll(t *testing.T) {
 		done := make(chan []wire.Result)
 		go func() { done <- r.batch(poll(sid)) }()
 		synctest.Wait()
-		expect(t, "one beside a poll", 0, 0, func() { r.batch(bulk) })
+		expect(t, "one beside a poll", 0, settleGuess, func() { r.batch(bulk) })
 		small := write(sid, strings.Repeat("x", bulkUpload-1))
 		expect(t, "a smaller one beside a poll", writeLimit, writeLimit, func() { r.batch(small) })
 		r.batch(closeOp(sid))
@@ -247,7 +257,7 @@ func TestHostile15_ClientGoneWhileDialing(t *testing.T) {
 func TestCloseWhileDialing(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		sid := bytes.Clone(r.batch(connectData("hang.test", "x"))[0].SID)
-		expect(t, "close", 0, 0, func() { r.batch(closeOp(sid)) })
+		expect(t, "close", 0, settleGuess, func() { r.batch(closeOp(sid)) })
 		synctest.Wait()
 		if s := r.node.Stats(); s.Sessions != 0 || s.Memory != 0 {
 			t.Errorf("%+v", s)

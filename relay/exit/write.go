@@ -1,8 +1,10 @@
 package exit
 
 import (
+	"errors"
 	"net"
 	"slices"
+	"syscall"
 	"time"
 
 	"relaymux/mux/buf"
@@ -23,6 +25,7 @@ const (
 
 // upload is what the client has sent and the target's socket has not taken yet.
 type upload struct {
+	claim   claim
 	queue   []*buf.Buf
 	size    int // bytes in queue and in the write under way
 	next    uint64
@@ -57,12 +60,12 @@ func (s *session) upload(o *wire.Op) {
 	case s.over || s.closing || u.fin || u.done, o.HasWSeq && o.WSeq < u.next:
 		p.release()
 		return
-	case u.size+u.waiting+p.size > maxQueue, !s.mayHold(p.cost):
+	case u.size+u.waiting+p.size > maxQueue, !u.claim.allows(p.cost):
 		p.release()
 		s.overrun()
 		return
 	}
-	s.charge(p.cost)
+	u.claim.charge(p.cost)
 	if o.HasWSeq && o.WSeq > u.next {
 		s.keepEarly(o.WSeq, p)
 		return
@@ -73,13 +76,6 @@ func (s *session) upload(o *wire.Op) {
 		u.pushSuccessors()
 	}
 	s.startWriter()
-}
-
-// mayHold reports whether there is memory for an upload. A small one may always
-// be held by a session that holds nothing.
-func (s *session) mayHold(cost int) bool {
-	held := s.held.Load()
-	return held+int64(cost) <= lean || fits(s.node.queues, held, cost)
 }
 
 // overrun resets a session whose client sends too much.
@@ -111,7 +107,7 @@ func (p *portion) release() {
 func (s *session) keepEarly(wseq uint64, p portion) {
 	u := &s.up
 	if _, twice := u.early[wseq]; twice {
-		s.discharge(p.cost)
+		u.claim.discharge(p.cost)
 		p.release()
 		return
 	}
@@ -216,31 +212,42 @@ func (s *session) wrote(bufs []*buf.Buf, k int64, err error) {
 	s.node.count.bytesUp.Add(uint64(k))
 	for _, b := range bufs {
 		s.up.size -= len(b.B)
-		s.discard(b)
+		s.up.claim.release(b)
 	}
 	if err != nil {
-		s.up.end(s)
-		s.settle()
+		s.writeFailed(err)
 	}
 	if !s.up.clogged() {
 		s.wake()
 	}
 }
 
+// writeFailed ends the direction. The system reports an RST once, to whoever
+// comes first: when it is the writer, the reader sees nothing but an end, which
+// is not a clean one for that. EPIPE is no news: either the reader has had the
+// RST, or the target had ended by FIN before, and that is how it ended.
+func (s *session) writeFailed(err error) {
+	if !errors.Is(err, syscall.EPIPE) {
+		s.down.rst = true
+	}
+	s.up.end()
+	s.settle()
+}
+
 // end breaks the direction off: what is queued goes nowhere.
-func (u *upload) end(s *session) {
-	u.drop(s)
+func (u *upload) end() {
+	u.drop()
 	u.done = true
 }
 
 // drop releases what was not written.
-func (u *upload) drop(s *session) {
+func (u *upload) drop() {
 	for _, b := range u.queue {
 		u.size -= len(b.B)
-		s.discard(b)
+		u.claim.release(b)
 	}
 	for _, p := range u.early {
-		s.discharge(p.cost)
+		u.claim.discharge(p.cost)
 		p.release()
 	}
 	u.queue, u.early, u.waiting = nil, nil, 0

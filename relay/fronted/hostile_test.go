@@ -192,7 +192,7 @@ func TestHostile70_Loop(t *testing.T) {
 // TestHostile70_LoopbackMayChangeItsPort is the emulator's redirect.
 func TestHostile70_LoopbackMayChangeItsPort(t *testing.T) {
 	r := newRig(t)
-	r.serve(server, nil, http.RedirectHandler("http://localhost:8081/echo", 302))
+	r.serve(server, nil, http.RedirectHandler("http://localhost:8081/echo", http.StatusFound))
 	r.serve("localhost:8081", nil, answer(200, "{}"))
 	if got, f := r.exchange(r.transport(node+"/macros/s/x/exec", nil)); f != nil || got != "{}" {
 		t.Errorf("%q, %v", got, f)

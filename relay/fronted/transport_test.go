@@ -100,7 +100,7 @@ func TestFront(t *testing.T) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		hosts.Store(hosts.Load().(string) + req.Method + " " + req.Host + " ")
 		if req.Method == "POST" {
-			http.Redirect(w, req, "https://script.googleusercontent.com/macros/echo?x=1", 302)
+			http.Redirect(w, req, "https://script.googleusercontent.com/macros/echo?x=1", http.StatusFound)
 			return
 		}
 		_, _ = io.WriteString(w, `{}`)

@@ -21,7 +21,10 @@ func TestHostile17_HalfClose(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *Stack, dialer){
 		"app ends first": appEndsFirst, "target ends first": targetEndsFirst, "both at once": bothAtOnce,
 	} {
-		t.Run(name, func(t *testing.T) { everyWay(t, test) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			everyWay(t, test)
+		})
 	}
 }
 
@@ -99,6 +102,7 @@ func TestHostile16_AppResets(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
 				connected, ended := make(chan bool, 1), make(chan error, 1)
 				c := open(t, dial, s.serve(t, func(c net.Conn) {

@@ -111,6 +111,7 @@ func (r *Relay) fetch(ctx context.Context, path string, up *upward, limit int) (
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := r.config.Transport.RoundTrip(req)
 	if err != nil {
+		//lint:ignore ST1005 these are the words of the script's runtime
 		return nil, fmt.Errorf("Exception: Address unavailable: %w", err)
 	}
 	defer resp.Body.Close()
@@ -120,6 +121,7 @@ func (r *Relay) fetch(ctx context.Context, path string, up *upward, limit int) (
 	text := r.buffer(int(min(max(resp.ContentLength, 0), int64(limit))) + 1)
 	if err := newLine().read(ctx, io.LimitReader(resp.Body, int64(limit)), text); err != nil {
 		r.recycle(text)
+		//lint:ignore ST1005 these are the words of the script's runtime
 		return nil, fmt.Errorf("Exception: reading the node's answer: %w", err)
 	}
 	return text, nil

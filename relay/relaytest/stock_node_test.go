@@ -219,7 +219,7 @@ func (s *stockSession) drain(sid string) map[string]any {
 // TestStockNode: whole transfers both ways, by scripts and straight, some of them
 // longer than what such a node accepts in one body.
 func TestStockNode(t *testing.T) {
-	const size = 5 << 20
+	const size = 3 << 20
 	for _, old := range []bool{false, true} {
 		for _, scripts := range []int{0, 2} {
 			t.Run(fmt.Sprintf("without connect_data %v, %d scripts", old, scripts), func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestStockNode(t *testing.T) {
 					defer node.close()
 					addr := s.serve(t, readsThenSends(2, size))
 					var all sync.WaitGroup
-					for range 8 {
+					for range 4 {
 						all.Go(func() { exchangeWhole(t, open(t, s.Connect, addr), size) })
 					}
 					took := elapsed(all.Wait)
