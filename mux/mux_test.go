@@ -57,23 +57,19 @@ func TestKeystrokeBesidePoll(t *testing.T) {
 func TestNextWindow(t *testing.T) {
 	const k, m = 1 << 10, 1 << 20
 	for _, c := range []struct {
-		window, n, more, most int
-		poll                  bool
-		want                  int
+		n, more, most int
+		poll          bool
+		want          int
 	}{
-		{1 * m, 1 * m, 0, 1 * m, false, 4 * m},
-		{4 * m, 3 * m, 0, 4 * m, true, 16 * m},
-		{16 * m, 16 * m, 9 * m, 16 * m, true, 16 * m},
-		{1 * m, 3*m/4 - 1, 0, 1 * m, true, 1 * m},
-		{1 * m, 3 * m / 4, 0, 1 * m, true, 4 * m},
-		{64 * k, 1 * k, 1, 64 * k, true, 256 * k}, // the answer had no room for more
-		{64 * k, 1 * k, 1 * m, 64 * k, true, 4 * m},
-		{1 * m, 0, 0, 1 * m, true, 64 * k},
-		{1 * m, 0, 0, 1 * m, false, 1 * m},
-		{64 * k, 64 * k, 0, 64 * k, true, 256 * k},
-		{64 * k, 2 * m, 0, 1 * m, false, 8 * m},
+		{256 * k, 0, 16 * m, true, windowMost},
+		{256*k - 1, 0, 16 * m, true, windowFirst},
+		{48 * k, 0, 64 * k, true, windowMost}, // full
+		{48*k - 1, 0, 64 * k, true, windowFirst},
+		{1, 1, 16 * m, true, windowMost}, // the answer had no room for more
+		{0, 0, 1 * m, true, windowLeast},
+		{0, 0, 1 * m, false, windowFirst},
 	} {
-		if got := nextWindow(c.window, c.n, c.more, c.most, c.poll); got != c.want {
+		if got := nextWindow(c.n, c.more, c.most, c.poll); got != c.want {
 			t.Errorf("%+v: %d", c, got)
 		}
 	}

@@ -22,26 +22,27 @@ func pollWait(n int, rtt time.Duration, ours bool) time.Duration {
 	return min(rtt/part, 100*time.Millisecond)
 }
 
-// A flow's window is how many bytes it asks for at once. It opens while
-// answers come back full and closes when one comes back empty, so that a
-// thousand idle flows reserve nothing and a download soon fills its answers.
+// A flow's window is how many bytes it asks for at once. It follows what came
+// last: all there can be during a download, little for a flow that says
+// little, so that a thousand of those reserve nothing.
 const (
-	windowFirst = 4 << 20  // a flow that was active just now: most answers are smaller
 	windowMost  = 16 << 20 // what a node drains of a session at most
+	windowFirst = 1 << 20  // of a flow that was active just now
 	windowLeast = 64 << 10 // an idle flow's; everyone may have that, budget or not
 	windowSign  = 512      // of a flow whose application does not read
 )
 
 // nextWindow is the window after an answer of n bytes to an op that allowed
 // most, while the node has more bytes left. Pure.
-func nextWindow(window, n, more, most int, poll bool) int {
+func nextWindow(n, more, most int, poll bool) int {
+	const stream = 256 << 10 // as much as says that more is on its way
 	switch {
-	case n >= most/4*3 || more > 0:
-		return min(max(window, n, more, windowLeast/4)*4, windowMost)
+	case n >= stream || n >= most/4*3 && n > 0 || more > 0:
+		return windowMost
 	case n == 0 && poll:
 		return windowLeast
 	}
-	return window
+	return windowFirst
 }
 
 // pollMax cuts a window to what the memory budget has: never all that is

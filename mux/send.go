@@ -24,7 +24,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
 			break // the rest goes with the next
 		}
-		l.reserve(x, op, max(s.fl.window, windowFirst))
+		l.reserve(x, op, windowFirst)
 		room -= wire.OpLen(op)
 		l.leave(&s.fl)
 		l.consider(s) // bulk polls beside its upload

@@ -105,7 +105,7 @@ func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, poll bool, x *exchan
 func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
-	f.window = nextWindow(f.window, o.n, o.more, int(op.Max), x.poll)
+	f.window = nextWindow(o.n, o.more, int(op.Max), x.poll)
 	n := o.n
 	if x.poll && n == 0 {
 		n = min(x.brought, 1) // came back for another's sake: they all ask again together

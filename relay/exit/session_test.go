@@ -478,22 +478,37 @@ func TestSocketEnds(t *testing.T) {
 	r.open("x") // left to Close
 }
 
-// TestSocketResetsUpload: whether the reader or the writer hears of the RST, the
-// client does.
-func TestSocketResetsUpload(t *testing.T) {
-	r := newRig(t, Config{LongPoll: time.Second, Dialer: loopback(t, func(c *net.TCPConn) {
-		_, _ = c.Read(make([]byte, 1))
-		_ = c.SetLinger(0)
-	})})
-	much := strings.Repeat("x", 256<<10)
-	for i := range 50 {
-		sid := r.open("x")
-		re := r.batch(write(sid, much))[0]
-		for !re.EOF {
-			re = r.batch(write(sid, much))[0]
-		}
-		if !re.Rst {
-			t.Fatalf("session %d ended cleanly", i)
-		}
+// A goneConn fails its write, and then its read is at the end.
+type goneConn struct {
+	net.Conn
+	err    error // of the write
+	failed chan struct{}
+}
+
+func (c *goneConn) Write([]byte) (int, error) {
+	close(c.failed)
+	return 0, &net.OpError{Op: "write", Err: c.err}
+}
+
+func (c *goneConn) Read([]byte) (int, error) {
+	<-c.failed
+	return 0, io.EOF
+}
+
+func (c *goneConn) Close() error { return nil }
+
+// TestResetHeardByWriter: an RST that the system told the writer, so that the
+// reader saw a mere end, is an RST for the client.
+func TestResetHeardByWriter(t *testing.T) {
+	for err, rst := range map[error]bool{syscall.ECONNRESET: true, syscall.ETIMEDOUT: true, syscall.EPIPE: false} {
+		dialer := dialFunc(func(context.Context, string, string) (net.Conn, error) {
+			return &goneConn{err: err, failed: make(chan struct{})}, nil
+		})
+		bubble(t, Config{Dialer: dialer}, func(t *testing.T, r *rig) {
+			sid := r.open("x")
+			if re := r.batch(write(sid, "x"))[0]; !re.EOF || re.Rst != rst {
+				t.Errorf("after %v: %+v", err, re)
+			}
+		})
 	}
 }

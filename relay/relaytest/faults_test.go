@@ -61,7 +61,7 @@ type fault struct {
 	name    string
 	knobs   func(k *Knobs)
 	outcome string // by which the log names it; "" if it is none
-	flaky   bool   // some answers come through, so that it is never known for good
+	flaky   bool   // never known for good: some answers come through, or it is soon tried again
 	safe    bool   // no connection may break: the node has certainly not seen what failed
 }
 
@@ -83,7 +83,7 @@ var faults = []fault{
 	{"one in three lost after", func(k *Knobs) { k.LoseAfter = 3 }, "broken", true, false},
 	{"duplicate", func(k *Knobs) { k.Duplicate = 2 }, "", true, false},
 	{"late", func(k *Knobs) { k.Late, k.LateBy = 2, 20*time.Second }, "", false, true},
-	{"later than the limit", func(k *Knobs) { k.Late, k.LateBy = 1, 40*time.Second }, "timeout", false, false},
+	{"later than the limit", func(k *Knobs) { k.Late, k.LateBy = 1, 40*time.Second }, "timeout", true, false},
 	{"execution limit", func(k *Knobs) { k.ExchangeLimit = 300 * time.Millisecond }, "timeout", false, false},
 	{"cold start", func(k *Knobs) { k.ColdStart, k.ColdAfter = 5*time.Second, time.Second }, "", false, true},
 	{"1 slot", func(k *Knobs) { k.Slots = 1 }, "", false, true},
@@ -147,7 +147,7 @@ func TestPageWithAFault(t *testing.T) {
 		if failed > 24 { // twelve connections break once, or the request before it failed
 			t.Errorf("%d objects failed of 60", failed)
 		}
-		if took > 2*time.Minute {
+		if took > 3*time.Minute { // four answers in a row that never come
 			t.Errorf("the page took %v", took)
 		}
 		if n := loadPage(t, c, addr, 12, 1000); n > 0 && !f.flaky {
@@ -173,7 +173,7 @@ func trickle(c net.Conn, seed uint64, size int64) {
 // TestTransferWithAFault: the fault begins in the middle of two downloads and two
 // uploads. Each of them ends whole, or by RST, and soon.
 func TestTransferWithAFault(t *testing.T) {
-	const size = 4 << 20
+	const size = 1 << 20
 	everyFault(t, func(t *testing.T, s *Stack, f fault) {
 		var all sync.WaitGroup
 		whole := make(chan bool, 8)

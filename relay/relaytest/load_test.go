@@ -108,7 +108,7 @@ func TestHostile82_SlowReader(t *testing.T) {
 		})
 		return took
 	}
-	if without, with := downloads(false), downloads(true); with > without*3/2 { // either varies by a quarter
+	if without, with := downloads(false), downloads(true); with > without*7/4 { // either varies by a quarter with the order of goroutines
 		t.Errorf("%v beside a slow reader, %v without", with, without)
 	}
 }
@@ -132,18 +132,17 @@ func TestHostile87_StopUnderLoad(t *testing.T) {
 		virtual(t, StackConfig{Scripts: scripts}, func(t *testing.T, s *Stack) {
 			addr := s.serve(t, func(c net.Conn) {
 				go func() { _, _ = io.Copy(io.Discard, c) }()
-				trickle(c, 1, 8<<20)
+				trickle(c, 1, 4<<20)
 			})
 			var ended sync.WaitGroup
 			for seed := range uint64(20) {
 				c := open(t, s.Connect, addr)
-				go trickle(c, seed, 8<<20)
-				ended.Go(func() { arrive(c).wantPart(t, "an app", 1, 8<<20) })
+				go trickle(c, seed, 4<<20)
+				ended.Go(func() { arrive(c).wantPart(t, "an app", 1, 4<<20) })
 			}
 			time.Sleep(5 * time.Second)
 			took := elapsed(func() { check(t, s.close()) })
 			ended.Wait()
-			time.Sleep(time.Second) // the test's own goroutines notice
 			t.Logf("%d scripts: stopped in %v", scripts, took)
 			if took > 10*time.Second {
 				t.Errorf("%d scripts: stopped in %v", scripts, took)

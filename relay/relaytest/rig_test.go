@@ -22,6 +22,9 @@ func virtual(t *testing.T, c StackConfig, test func(t *testing.T, s *Stack)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c.Memory = new(Network)
+		// Last of all: the test's own goroutines notice that their
+		// connections are gone, when they have slept enough.
+		t.Cleanup(func() { time.Sleep(time.Second) })
 		s := NewStack(t, c)
 		if s.Relay != nil {
 			s.Relay.Set(func(k *Knobs) { k.RTT = rtt })

@@ -219,7 +219,7 @@ func (s *stockSession) drain(sid string) map[string]any {
 // TestStockNode: whole transfers both ways, by scripts and straight, some of them
 // longer than what such a node accepts in one body.
 func TestStockNode(t *testing.T) {
-	const size = 3 << 20
+	const size = 2 << 20
 	for _, old := range []bool{false, true} {
 		for _, scripts := range []int{0, 2} {
 			t.Run(fmt.Sprintf("without connect_data %v, %d scripts", old, scripts), func(t *testing.T) {
