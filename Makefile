@@ -42,12 +42,14 @@ soak:
 lint:
 	sh .ci/lint.sh
 
+# Builds for every platform; vets, tests included, where the code differs.
 cross:
 	for p in $(PLATFORMS); do \
-		echo "vet and build $$p"; \
-		export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
-		go vet ./... && go build -o /dev/null . || exit 1; \
+		echo "build $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null . || exit 1; \
 	done
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go vet ./...
+	CGO_ENABLED=0 GOOS=linux GOARCH=mipsle go vet ./...
 
 clean:
 	rm -rf relaymux dist
