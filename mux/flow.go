@@ -16,16 +16,17 @@ type flow struct {
 	up    bool // an op that opens, uploads or ends the sending is in flight
 	polls int  // polls in flight
 	wseq  uint64
+	jam   bool // the target does not take what it was sent: nothing more until it does
 
 	// The upload in flight, kept until its RESULT is here: if the exchange
 	// fails and the node knows about wseq, exactly the same goes out again.
 	flight    []*buf.Buf
 	flightLen int
 	flightFin bool
-	resend    bool // the upload of flight is due again
-	finDone   bool // the node knows that no more comes
-	finAt     time.Time
-	deaf      bool // a stock node ended the session with the target's FIN
+	resend    bool      // the upload of flight is due again
+	finDone   bool      // the node knows that no more comes
+	finAt     time.Time // since when it knows, or since bytes came last
+	deaf      bool      // a stock node ended the session with the target's FIN
 
 	queue   queue     // where it stands
 	turn    uint32    // counts its moves, so that a place it has left is known as such
@@ -53,7 +54,8 @@ const (
 	inReady         // has an op that should go soon
 	inPolls         // wants data
 	inLazy          // has an op that can wait for company
-	inStalled       // its application does not read: only a sign of life, now and then
+	inAbort         // the same, after it was given up
+	inStalled       // wants nothing now: only a sign of life, now and then
 )
 
 // interactive is the size of an upload below which its own op waits for what
@@ -103,18 +105,39 @@ func (f *flow) wants(v view) (q queue, over bool) {
 		return inNone, false
 	case f.deaf:
 		return inNone, v.over
-	case !f.up && alone && (f.resend || v.out > 0):
+	case !f.up && alone && !f.jam && (f.resend || v.out > 0):
 		return inReady, false
 	case f.up && (v.over || !f.ours || f.flightLen < interactive):
 		return inNone, false // its RESULT, or the poll that is held, brings what comes
+	case v.over && (f.resend || v.out > 0):
+		// While anything of the application's is unsent, nothing is closed:
+		// a held poll, or a target that does not read, is in the way of it.
+		return f.wantsRoom()
 	case v.over:
 		return f.wantsClose(v)
 	case !f.up && alone && v.fin && !f.finDone && !v.eof:
 		return inReady, false
-	case v.eof || f.polls > 0:
+	case f.polls > 0 || v.eof && !f.ours:
 		return inNone, false
-	case !v.hungry:
+	case v.eof || !v.hungry:
 		return inStalled, false
+	}
+	return inPolls, false
+}
+
+func (f *flow) halfWait() time.Duration {
+	if f.ours {
+		return halfWait
+	}
+	return halfWaitStock
+}
+
+// wantsRoom is for a stream that is over for its application and has bytes
+// left that cannot go now. The poll that tells when they can must not be
+// missing.
+func (f *flow) wantsRoom() (queue, bool) {
+	if f.polls > 0 {
+		return inNone, false
 	}
 	return inPolls, false
 }
@@ -133,7 +156,7 @@ func (f *flow) wantsAbort() (queue, bool) {
 	case f.state == opening:
 		return inNone, false // its RESULT will say what to close
 	case f.state == open:
-		return inLazy, false
+		return inAbort, false
 	}
 	return inNone, true
 }

@@ -25,6 +25,7 @@ type loop struct {
 	ready fifo[place] // has an op that should go soon
 	polls fifo[place] // wants data; in the order of flow.pollAt, about
 	lazy  fifo[place] // a close, which rides with others or waits lazyWait for that
+	abort fifo[place] // the same, of a flow that was given up; waits abortWait
 	stall fifo[place] // wants nothing; the node must not take that for its end
 
 	count  int       // streams that stand in ready
@@ -45,6 +46,10 @@ const (
 	// exchange of its own would cost as much as one that carries data.
 	lazyWait = 2 * time.Second
 
+	// abortWait is the same for a flow that was given up, whose target may still
+	// be working for nobody. It lets the connections of a closed page go together.
+	abortWait = 100 * time.Millisecond
+
 	// signEvery is how often the node gets a sign of life of a flow whose
 	// application does not read. A node reaps after three minutes or more.
 	signEvery = time.Minute
@@ -56,12 +61,16 @@ const (
 	// grace is how long an open flow survives that all its exchanges fail.
 	grace = 2 * time.Minute
 
-	// halfWait is how long a stock node, which knows no half-close, is asked
-	// for more after the application said its last.
-	halfWait = 30 * time.Second
+	// halfWait is how long a flow whose application has said its last is asked
+	// for more without getting any: the application may be gone altogether,
+	// which looks the same. A stock node, which knows no half-close, cannot
+	// even know that an answer is due.
+	halfWait      = 10 * time.Minute
+	halfWaitStock = 30 * time.Second
 
-	// stockBody is above what a stock node accepts (2,097,152 bytes).
-	stockBody = 2 << 20
+	// stockBody is what a stock node accepts (2,097,152 bytes), less what the
+	// node's key may be longer than the script's, which it takes the place of.
+	stockBody = 2<<20 - 1<<10
 )
 
 func (l *loop) run() {
@@ -100,7 +109,7 @@ func (l *loop) wait() {
 // over reports whether the loop may end: nothing is in flight, and the node
 // knows of all that ended, or there is no more time to tell it.
 func (l *loop) over() bool {
-	return l.closing && l.inFlight == 0 && (l.lazy.len() == 0 || l.m.ctx.Err() != nil)
+	return l.closing && l.inFlight == 0 && (l.nextClose() == nil || l.m.ctx.Err() != nil)
 }
 
 // catchUp takes in what else has happened, so that it can travel together. It
@@ -180,6 +189,8 @@ func (l *loop) line(s *Stream, q queue) {
 		l.polls.push(at)
 	case inLazy:
 		l.lazy.push(at)
+	case inAbort:
+		l.abort.push(at)
 	case inStalled:
 		l.stall.push(at)
 	}
@@ -238,7 +249,7 @@ func (l *loop) fire(now time.Time) {
 		}
 		l.sendPolls(d, now)
 	}
-	if s := l.front(&l.lazy); s != nil && !l.lazyAt(s).After(now) {
+	if s := l.nextClose(); s != nil && !l.closeAt(s).After(now) {
 		if d := l.pick(now, noReserve); d != nil {
 			l.sendOps(d, now)
 		}
@@ -317,9 +328,22 @@ func (l *loop) pollDue(now time.Time) bool {
 	return s != nil && len(l.heldNow) < maxHolds(l.slots) && !s.fl.pollAt.After(now)
 }
 
-func (l *loop) lazyAt(s *Stream) time.Time {
-	if l.closing {
+// nextClose is the stream whose close is due first, or nil.
+func (l *loop) nextClose() *Stream {
+	a, b := l.front(&l.abort), l.front(&l.lazy)
+	if a == nil || b != nil && l.closeAt(b).Before(l.closeAt(a)) {
+		return b
+	}
+	return a
+}
+
+// closeAt is when a close goes even without company.
+func (l *loop) closeAt(s *Stream) time.Time {
+	switch {
+	case l.closing:
 		return s.fl.since
+	case s.fl.queue == inAbort:
+		return s.fl.since.Add(abortWait)
 	}
 	return s.fl.since.Add(lazyWait)
 }
@@ -360,7 +384,7 @@ func (l *loop) judge(x *exchange) {
 		return
 	}
 	was := d.parkedFor
-	rest := d.fail(f, time.Now())
+	rest := d.fail(f, x.took, time.Now())
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
 	if rest > 0 && was != f.Kind {
 		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond))...)
@@ -410,13 +434,13 @@ func (l *loop) arm(now time.Time) {
 	if s := l.front(&l.polls); s != nil {
 		due(s.fl.pollAt)
 	}
-	if s := l.front(&l.lazy); s != nil {
-		due(l.lazyAt(s))
+	if s := l.nextClose(); s != nil {
+		due(l.closeAt(s))
 	}
 	if s := l.front(&l.stall); s != nil {
 		due(s.fl.since.Add(signEvery))
 	}
-	if l.ready.len()+l.polls.len()+l.lazy.len() > 0 {
+	if l.ready.len()+l.polls.len()+l.lazy.len()+l.abort.len() > 0 {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)

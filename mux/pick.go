@@ -142,15 +142,16 @@ func (d *deployment) succeed(took time.Duration, poll bool) {
 // patience is how many failures in a row may be the relay's ordinary losses.
 const patience = 2
 
-// fail notes a failed exchange, and returns for how long the deployment rests
+// fail notes a failed exchange that took so long, and returns for how long the deployment rests
 // now, 0 if it does not.
-func (d *deployment) fail(f *relay.Failure, now time.Time) time.Duration {
+func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) time.Duration {
 	d.fails++
 	d.failed = now
 	rest, mandated := coolDown(f, d.fails)
 	if rest == 0 {
 		return 0
 	}
+	rest = max(rest, took)     // a probe is an op of somebody who waits for it
 	rest += rand.N(rest/8 + 1) // so that many clients do not return together
 	d.until, d.mandated, d.parkedFor = now.Add(rest), mandated, f.Kind
 	return rest

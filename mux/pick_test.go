@@ -98,7 +98,7 @@ func TestCoolDown(t *testing.T) {
 func TestRecovery(t *testing.T) {
 	now := time.Unix(1000, 0)
 	d := testDeployment("d", 10)
-	if rest := d.fail(&relay.Failure{Kind: relay.Decoy}, now); rest < 30*time.Second || rest > 34*time.Second {
+	if rest := d.fail(&relay.Failure{Kind: relay.Decoy}, time.Second, now); rest < 30*time.Second || rest > 34*time.Second {
 		t.Errorf("rests %v", rest)
 	}
 	if d.usable(now.Add(29*time.Second)) || !d.usable(now.Add(34*time.Second)) {

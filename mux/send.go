@@ -37,7 +37,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 func (l *loop) bodyLimit(d *deployment) int {
 	limit := l.maxBytes
 	if !d.ours {
-		limit = min(limit, stockBody-1)
+		limit = min(limit, stockBody)
 	}
 	return limit - wire.BatchLen(d.Key)
 }
@@ -54,7 +54,7 @@ func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bo
 		return true
 	}
 	op.Host, op.Port = []byte(s.host), s.port
-	if d.noData {
+	if d.noData || s.waitsFirst() {
 		op.Kind = wire.Connect
 		f.up = true
 	} else {
@@ -83,7 +83,7 @@ func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
 // addCloses fills a batch up with closes that wait for company.
 func (l *loop) addCloses(x *exchange, room int) {
 	for len(x.ops) < l.pacing.maxOps {
-		s := l.front(&l.lazy)
+		s := l.nextClose()
 		if s == nil {
 			return
 		}

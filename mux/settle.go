@@ -71,7 +71,7 @@ func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		if op.Kind == wire.Connect && f.flightLen > 0 {
 			f.resend = true // connect took no bytes along: they are due now
 		} else {
-			f.finDone = f.flightFin && o.ours
+			f.finDone, f.finAt = f.flightFin && o.ours, time.Now()
 			s.landed()
 		}
 		l.answeredOpen(s, op, o, x)
@@ -105,6 +105,7 @@ func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, poll bool, x *exchan
 func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
+	f.jam = o.jam
 	f.window = nextWindow(o.n, o.more, int(op.Max), x.poll)
 	n := o.n
 	if x.poll && n == 0 {
@@ -119,7 +120,9 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case o.over:
 		f.deaf = true
 		s.discard()
-	case !f.ours && f.finDone && o.n == 0 && now.Sub(f.finAt) > halfWait:
+	case f.finDone && o.n > 0:
+		f.finAt = now
+	case f.finDone && now.Sub(f.finAt) > f.halfWait():
 		l.fail(s, ErrReset)
 	}
 }

@@ -41,6 +41,7 @@ type Stream struct {
 	in      inbox
 	conn    net.Conn // the application's socket, if Relay has joined one
 	writing bool     // a goroutine moves the inbox to conn
+	waits   bool     // Wait was called before it had anything to say
 	started bool     // may be opened: the first bytes are there, or were waited for
 	opened  bool     // the node reached the target
 	starved bool     // it would get more if there were memory
@@ -88,6 +89,9 @@ func (s *Stream) wake() {
 // Wait returns when the target has been reached, or the error that says why
 // not: a *wire.DialError. It lets the session open without first bytes.
 func (s *Stream) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	s.waits = !s.started
+	s.mu.Unlock()
 	s.start()
 	stop := context.AfterFunc(ctx, func() { s.end(ctx.Err(), true) })
 	defer stop()
@@ -100,6 +104,15 @@ func (s *Stream) Wait(ctx context.Context) error {
 		return nil
 	}
 	return s.err
+}
+
+// waitsFirst reports whether somebody waits for the outcome before anything is
+// said: then connect, which is answered once there is one, and not
+// connect_data, which is answered once there is data.
+func (s *Stream) waitsFirst() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waits && s.out.bytes == 0
 }
 
 // push gives b to the outbox, waiting for room in it.
@@ -206,6 +219,7 @@ type outcome struct {
 	sid         []byte
 	n           int // bytes of payload
 	more        int // bytes that the node has left
+	jam         bool
 	ours        bool
 	over        bool // no session at the node any more
 	pend        bool
@@ -216,7 +230,7 @@ type outcome struct {
 // deliver takes what r brought, on the worker's goroutine. r's payload is
 // part of body.
 func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
-	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), ours: r.HasOff, pend: r.Pend}
+	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), jam: r.Jam, ours: r.HasOff, pend: r.Pend}
 	if len(r.Err) > 0 {
 		o.unsupported = unsupported(r)
 		o.err = &wire.DialError{Reason: wire.ReasonOf(string(r.Err)), Detail: printable(r.Err)}

@@ -69,8 +69,8 @@ func (c *client) CloseWrite() error {
 
 // reset makes Close send RST, so that what was cut short does not look whole.
 func (c *client) reset() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
+	if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
+		l.SetLinger(0)
 	}
 }
 

@@ -233,6 +233,8 @@ func (s *scanner) result(r *Result) bool {
 			r.Rst, ok = s.bool()
 		case "pend":
 			r.Pend, ok = s.bool()
+		case "jam":
+			r.Jam, ok = s.bool()
 		case "more":
 			r.More, _, ok = s.number()
 		default:

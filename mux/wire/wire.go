@@ -18,8 +18,8 @@
 //
 // Base64 is RFC 4648 section 4, padded. Unknown fields are ignored. Beyond the
 // wire's own fields, which other programs know, ours adds a few that theirs
-// ignore: "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend" and "more"
-// in a RESULT.
+// ignore: "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend", "more"
+// and "jam" in a RESULT.
 //
 // Ownership: a parsed Op, Result or Envelope aliases the text it was parsed
 // from, which the parser overwrites in place (base64 decodes to fewer bytes
@@ -108,6 +108,7 @@ type Result struct {
 	Off    uint64 // ours: how many bytes of the session were delivered before this Data
 	Rst    bool   // ours, with EOF: the session ended by RST, or never was; not a clean end
 	Pend   bool   // ours: the dial has not ended yet
+	Jam    bool   // ours: the target does not take what was uploaded; send no more until a RESULT without it
 	More   uint64 // ours: bytes that the node has, and this answer had no room for
 }
 

@@ -34,6 +34,7 @@ type session struct {
 	conn    net.Conn // nil until the dial has succeeded
 	dialing bool
 	owed    bool   // the client was told that the dial is pending
+	jammed  bool   // it was told that the target does not read
 	failure string // why it failed: "connect failed: ..."
 	down    download
 	up      upload
@@ -130,6 +131,8 @@ func (s *session) look(x *exchange, t *task) stage {
 		return waiting
 	case t.barren, s.owed:
 		return news
+	case s.jammed && !s.up.clogged():
+		return news
 	case t.write && s.up.clogged() && s.down.size == 0:
 		return blocked
 	case t.write && s.up.clogged():
@@ -172,6 +175,8 @@ func (s *session) take(t *task, limit int, r *wire.Result, taken []piece) []piec
 	taken = s.down.take(limit, r, taken)
 	if !t.relieved {
 		r.More = uint64(s.down.size)
+		s.jammed = s.up.clogged()
+		r.Jam = s.jammed
 	}
 	s.room.Signal()
 	if r.EOF = s.over || s.down.ended && s.down.size == 0; r.EOF {

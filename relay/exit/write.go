@@ -14,6 +14,7 @@ import (
 const (
 	maxEarly = 32      // uploads of a session that wait for an earlier one (WIRE.md)
 	lowWater = 1 << 20 // with more than that queued, an upload is not answered yet
+	opSize   = 1 << 20 // what an op of ours uploads at most
 
 	// flushLimit is how long the last bytes of a closed session may take.
 	flushLimit = 60 * time.Second
@@ -44,8 +45,25 @@ type portion struct {
 	fin  bool
 }
 
-// clogged reports whether the target reads more slowly than the client sends.
-func (u *upload) clogged() bool { return u.size > lowWater }
+// clogged reports whether the target reads more slowly than the client sends, or
+// than the memory of all uploads bears. A client of ours hears of it (jam) and
+// waits; for others the answer waits.
+func (u *upload) clogged() bool {
+	return u.size > lowWater || u.size > 0 && u.claim.budget.Free() <= 0
+}
+
+// takes reports whether p may be queued. Whoever is not clogged may bring one op
+// of opSize more, for that is what he was told; only a crowd of those that takes
+// twice the memory is stopped.
+func (u *upload) takes(p *portion) bool {
+	switch {
+	case u.size+u.waiting+p.size > maxQueue:
+		return false
+	case u.claim.allows(p.cost):
+		return true
+	}
+	return u.size+u.waiting <= lowWater && p.size <= opSize && u.claim.budget.Free() > -u.claim.budget.Limit()
+}
 
 // upload queues what o brings, in the order of wseq. A session that would hold
 // more than it may is reset: it is the one thing that bounds a client that does
@@ -60,7 +78,7 @@ func (s *session) upload(o *wire.Op) {
 	case s.over || s.closing || u.fin || u.done, o.HasWSeq && o.WSeq < u.next:
 		p.release()
 		return
-	case u.size+u.waiting+p.size > maxQueue, !u.claim.allows(p.cost):
+	case !u.takes(&p):
 		p.release()
 		s.overrun()
 		return
