@@ -16,7 +16,7 @@ type flow struct {
 	up    bool // an op that opens, uploads or ends the sending is in flight
 	polls int  // polls in flight
 	wseq  uint64
-	jam   bool // the target does not take what it was sent: nothing more until it does
+	jam   uint64 // odd: the target does not take what it was sent, nothing more until it does
 
 	// The upload in flight, kept until its RESULT is here: if the exchange
 	// fails and the node knows about wseq, exactly the same goes out again.
@@ -65,7 +65,7 @@ const interactive = 32 << 10
 
 // A view is what the loop has to know of a stream's shared half to decide.
 type view struct {
-	started, over, clean bool
+	started, over, clean bool // over: nothing more to or from the application
 	out                  int
 	fin, eof, gap        bool
 	hungry               bool
@@ -105,14 +105,14 @@ func (f *flow) wants(v view) (q queue, over bool) {
 		return inNone, false
 	case f.deaf:
 		return inNone, v.over
-	case !f.up && alone && !f.jam && (f.resend || v.out > 0):
+	case !f.up && alone && f.jam%2 == 0 && (f.resend || v.out > 0):
 		return inReady, false
 	case f.up && (v.over || !f.ours || f.flightLen < interactive):
 		return inNone, false // its RESULT, or the poll that is held, brings what comes
 	case v.over && (f.resend || v.out > 0):
 		// While anything of the application's is unsent, nothing is closed:
 		// a held poll, or a target that does not read, is in the way of it.
-		return f.wantsRoom()
+		return f.wantsRoom(v)
 	case v.over:
 		return f.wantsClose(v)
 	case !f.up && alone && v.fin && !f.finDone && !v.eof:
@@ -135,9 +135,12 @@ func (f *flow) halfWait() time.Duration {
 // wantsRoom is for a stream that is over for its application and has bytes
 // left that cannot go now. The poll that tells when they can must not be
 // missing.
-func (f *flow) wantsRoom() (queue, bool) {
-	if f.polls > 0 {
+func (f *flow) wantsRoom(v view) (queue, bool) {
+	switch {
+	case f.polls > 0:
 		return inNone, false
+	case v.eof:
+		return inStalled, false // a poll would be answered at once
 	}
 	return inPolls, false
 }
@@ -223,4 +226,14 @@ func (s *Stream) landed() {
 	s.out.held -= n
 	s.cond.Broadcast()
 	s.mu.Unlock()
+}
+
+// unload puts the flight back to the front of the outbox.
+func (s *Stream) unload() {
+	f := &s.fl
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.bufs = append(f.flight, s.out.bufs...)
+	s.out.bytes += f.flightLen
+	f.flight, f.flightLen, f.flightFin, f.resend = nil, 0, false, false
 }

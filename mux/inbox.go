@@ -29,7 +29,8 @@ type inbox struct {
 	// early waits here.
 	early []earlyPiece
 	end   uint64 // where the session ends, if ended
-	ended bool   // the target's FIN has arrived, perhaps before bytes that precede it
+	ended bool   // the target's end has arrived, perhaps before bytes that precede it
+	rst   bool   // and it was an RST: what came before it is still delivered
 }
 
 type earlyPiece struct {

@@ -23,6 +23,7 @@ type loop struct {
 	// Streams that stand in line, each in at most one of these (flow.queue).
 	// Who has left a line is passed over when that place comes up.
 	ready fifo[place] // has an op that should go soon
+	fresh fifo[place] // of these, who asks for a session
 	polls fifo[place] // wants data; in the order of flow.pollAt, about
 	lazy  fifo[place] // a close, which rides with others or waits lazyWait for that
 	abort fifo[place] // the same, of a flow that was given up; waits abortWait
@@ -109,7 +110,7 @@ func (l *loop) wait() {
 // over reports whether the loop may end: nothing is in flight, and the node
 // knows of all that ended, or there is no more time to tell it.
 func (l *loop) over() bool {
-	return l.closing && l.inFlight == 0 && (l.nextClose() == nil || l.m.ctx.Err() != nil)
+	return l.closing && l.inFlight == 0 && (l.nextClose() == nil && l.count == 0 || l.m.ctx.Err() != nil)
 }
 
 // catchUp takes in what else has happened, so that it can travel together. It
@@ -185,6 +186,9 @@ func (l *loop) line(s *Stream, q queue) {
 		l.count++
 		l.weight += f.weight
 		l.ready.push(at)
+		if f.state == fresh {
+			l.fresh.push(at)
+		}
 	case inPolls:
 		l.polls.push(at)
 	case inLazy:
@@ -279,28 +283,10 @@ func holdReserve(d *deployment) int {
 	return max(1, d.Account.slots/5)
 }
 
-// pick chooses a deployment and takes a slot of its account. An account that
-// has none left, because others share it, is out of the question for now.
+// pick chooses a deployment and takes a slot of its account, which may have none
+// left because other deployments share it.
 func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
-	ds := l.ds
-	for len(ds) > 0 {
-		d := pick(ds, now, reserve)
-		if d == nil || d.Account.sem.TryAcquire(1) {
-			return d
-		}
-		ds = without(ds, d)
-	}
-	return nil
-}
-
-func without(ds []*deployment, d *deployment) []*deployment {
-	var rest []*deployment
-	for _, e := range ds {
-		if e != d {
-			rest = append(rest, e)
-		}
-	}
-	return rest
+	return pick(l.ds, now, reserve, func(d *deployment) bool { return d.Account.sem.TryAcquire(1) })
 }
 
 // readyAt is when the batch that ready makes should go; ready is not empty.
@@ -352,15 +338,16 @@ func (l *loop) closeAt(s *Stream) time.Time {
 func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
+	if x.probe {
+		x.d.probes--
+	}
 	if x.poll {
 		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
 	}
 	l.m.budget.Return(x.reserve)
 	l.judge(x)
 	for i := range x.streams {
-		o := &x.out[i]
-		x.d.ours = x.d.ours || o.ours
-		x.brought += o.n
+		x.brought += x.out[i].n
 	}
 	for i, s := range x.streams {
 		l.settle(s, &x.ops[i], &x.out[i], x)
@@ -373,10 +360,10 @@ func (l *loop) judge(x *exchange) {
 	d, f := x.d, x.failure
 	if f == nil {
 		d.Stats.Outcome[0].Add(1)
-		if d.parkedFor != 0 {
+		if d.parkedFor != 0 && x.began.After(d.failed) {
 			l.m.log.Info("deployment works again", "deployment", d.Name)
 		}
-		d.succeed(x.took, x.poll)
+		d.succeed(x.began, x.took, x.poll)
 		return
 	}
 	d.Stats.Outcome[f.Kind].Add(1)
@@ -386,6 +373,11 @@ func (l *loop) judge(x *exchange) {
 	was := d.parkedFor
 	rest := d.fail(f, x.took, time.Now())
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
+	if f.Kind == relay.TooLarge && f.Untouched {
+		d.maxBody = max(x.bodyLen/2, bodyLeast)
+		l.m.log.Warn("deployment refuses large bodies", append(args, "bytes", x.bodyLen, "trying", d.maxBody)...)
+		return
+	}
 	if rest > 0 && was != f.Kind {
 		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond))...)
 	} else {
@@ -395,26 +387,40 @@ func (l *loop) judge(x *exchange) {
 
 // expire tells applications that have waited for too long to be sent at all.
 func (l *loop) expire(now time.Time) {
+	l.expireLine(&l.fresh, openWait, now)
+	l.expireLine(&l.ready, grace, now)
+}
+
+func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
 	for {
-		s := l.front(&l.ready)
-		if s == nil {
+		s := l.front(q)
+		if s == nil || now.Sub(s.fl.since) < limit {
 			return
 		}
-		f := &s.fl
-		limit := openWait
-		if f.state == open {
-			limit = grace
-		}
-		if now.Sub(f.since) < limit {
-			return
-		}
-		l.fail(s, &wire.DialError{Reason: wire.RelayDown})
+		l.leave(&s.fl) // whatever comes of it, not here again
+		l.fail(s, l.down())
 	}
+}
+
+// down is the error of a flow that no relay carried, with what the deployment
+// that is due next said last.
+func (l *loop) down() error {
+	e := &wire.DialError{Reason: wire.RelayDown}
+	var next *deployment
+	for _, d := range l.ds {
+		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
+			next = d
+		}
+	}
+	if next != nil {
+		e.Detail = e.Reason.String() + "; " + next.lastWords
+	}
+	return e
 }
 
 // fail ends a stream on the loop's side.
 func (l *loop) fail(s *Stream, err error) {
-	s.end(err, false)
+	s.fail(err)
 	l.consider(s)
 }
 
@@ -428,8 +434,10 @@ func (l *loop) arm(now time.Time) {
 	}
 	if s := l.front(&l.ready); s != nil {
 		due(l.readyAt())
-		due(s.fl.since.Add(openWait))
 		due(s.fl.since.Add(grace))
+	}
+	if s := l.front(&l.fresh); s != nil {
+		due(s.fl.since.Add(openWait))
 	}
 	if s := l.front(&l.polls); s != nil {
 		due(s.fl.pollAt)

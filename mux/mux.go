@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -42,9 +43,9 @@ type Config struct {
 	CoalesceStep time.Duration
 	CoalesceMax  time.Duration
 
-	// Memory bounds what has arrived for applications that do not take it, in
-	// bytes. A third of it is for bodies: base64 takes a third more than
-	// what it carries.
+	// Memory bounds what buffers hold, in bytes: half is for what has arrived
+	// and its application has not taken, a quarter for what is on its way up,
+	// a quarter for bodies.
 	Memory int64
 
 	Log   *slog.Logger
@@ -55,6 +56,7 @@ type Config struct {
 type Mux struct {
 	log    *slog.Logger
 	stats  *stats.Mux
+	memory int64       // bytes that may be used in all: half for budget, a quarter each for uploads and bodies
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
 	heavies *semaphore.Weighted // who may keep a core busy
@@ -65,6 +67,8 @@ type Mux struct {
 	stopped chan struct{}  // closed: the loop has ended
 	ctx     context.Context
 	cancel  context.CancelFunc // ends the exchanges
+
+	outMost atomic.Int64 // bytes that a flow may have on their way up
 
 	mu      sync.Mutex
 	streams map[*Stream]struct{} // all that the loop has not let go of
@@ -84,7 +88,8 @@ const wakeQueue = 256
 func New(c Config) *Mux {
 	m := &Mux{
 		log: c.Log, stats: c.Stats,
-		budget:  buf.NewBudget(c.Memory / 3 * 2),
+		memory:  c.Memory,
+		budget:  buf.NewBudget(c.Memory / 2),
 		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
 		wake:    make(chan *Stream, wakeQueue),
 		quit:    make(chan struct{}),
@@ -109,7 +114,7 @@ func New(c Config) *Mux {
 		}
 		m.loop.ds = append(m.loop.ds, &deployment{Deployment: d})
 	}
-	// Room for all exchanges there can be: a worker never waits to be done.
+	// Room for about all exchanges there can be: a worker hardly ever waits.
 	m.done = make(chan *exchange, m.loop.slots)
 	m.loop.m = m
 	m.loop.launch = func(x *exchange) { go m.carry(x) }
@@ -127,6 +132,7 @@ func (m *Mux) Open(host string, port uint16) *Stream {
 	m.mu.Lock()
 	closing := m.closing
 	m.live++
+	m.shareOut()
 	if !closing {
 		m.streams[s] = struct{}{}
 	}
@@ -163,6 +169,13 @@ func (m *Mux) forget(s *Stream) {
 	}
 }
 
+// shareOut divides a quarter of the memory among the live flows, for what is on
+// its way up: each may have what two ops take, or a read at least. m.mu is held.
+func (m *Mux) shareOut() {
+	share := m.memory / 4 / int64(max(m.live, 1))
+	m.outMost.Store(min(max(share, buf.Max), outLimit))
+}
+
 // ended counts a stream that is over for its application. What the node has to
 // hear of that may still wait for company.
 func (m *Mux) ended() {
@@ -170,6 +183,7 @@ func (m *Mux) ended() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.live--
+	m.shareOut()
 	if m.live == 0 && m.drained != nil {
 		close(m.drained)
 		m.drained = nil

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -35,6 +36,7 @@ func NewAccount(slots int) *Account {
 type deployment struct {
 	Deployment
 	inFlight int
+	probes   int           // of which ask whether it works again
 	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
 	floor    time.Duration // about the shortest of late, polls included
 	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow
@@ -45,6 +47,8 @@ type deployment struct {
 	failed    time.Time // the latest failure
 	mandated  bool      // the relay itself asked for the pause
 	parkedFor relay.Kind
+	lastWords string // of the latest failure, for a person
+	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 }
 
 // free is how many more exchanges it could take by its own count. Its account
@@ -54,52 +58,74 @@ func (d *deployment) free() int { return d.Account.slots - d.inFlight }
 // usable reports whether it may be picked: not cooling down; and after a
 // cool-down, with one exchange at a time, until one comes back well.
 func (d *deployment) usable(now time.Time) bool {
-	return !now.Before(d.until) && (d.parkedFor == 0 || d.inFlight == 0)
+	return !now.Before(d.until) && (d.parkedFor == 0 || d.probes == 0)
 }
 
-// score is the expected time of an exchange, the worse the fuller it is. One
-// that was never measured is tried first.
-func (d *deployment) score() time.Duration {
-	return d.rtt + d.rtt*time.Duration(d.inFlight)/time.Duration(d.Account.slots)
+// score is the expected time of an exchange, the worse the fuller it is. known
+// stands for the round trip of one that was never measured.
+func (d *deployment) score(known time.Duration) time.Duration {
+	rtt := d.rtt
+	if rtt == 0 {
+		rtt = known
+	}
+	return rtt + rtt*time.Duration(d.inFlight)/time.Duration(d.Account.slots)
 }
 
-// pick chooses the deployment of the next exchange among those with reserve
-// slots free and one more, or nil if there is none now.
-func pick(ds []*deployment, now time.Time, reserve func(*deployment) int) *deployment {
-	var best *deployment
+// pick chooses the deployment of the next exchange: of those that are usable
+// the best that has reserve slots free and one more and that try takes, or nil
+// if there is none now; if none is usable, the last resort.
+func pick(ds []*deployment, now time.Time, reserve func(*deployment) int, try func(*deployment) bool) *deployment {
+	var out []*deployment // what try did not take
 	someUsable := false
+	for {
+		var best *deployment
+		known := shortest(ds)
+		for _, d := range ds {
+			if !d.usable(now) || slices.Contains(out, d) {
+				continue
+			}
+			someUsable = true
+			if d.free() > reserve(d) && (best == nil || d.better(best, known)) {
+				best = d
+			}
+		}
+		switch {
+		case !someUsable:
+			return lastResort(ds, now, try)
+		case best == nil || try(best):
+			return best
+		}
+		out = append(out, best)
+	}
+}
+
+func (d *deployment) better(than *deployment, known time.Duration) bool {
+	a, b := d.score(known), than.score(known)
+	return a < b || a == b && d.inFlight < than.inFlight
+}
+
+// shortest is the shortest round trip that is known, 0 if none is.
+func shortest(ds []*deployment) (rtt time.Duration) {
 	for _, d := range ds {
-		if !d.usable(now) {
-			continue
-		}
-		someUsable = true
-		if d.free() > reserve(d) && (best == nil || d.score() < best.score() ||
-			d.score() == best.score() && d.inFlight < best.inFlight) {
-			best = d
+		if d.rtt > 0 && (rtt == 0 || d.rtt < rtt) {
+			rtt = d.rtt
 		}
 	}
-	if someUsable {
-		return best
-	}
-	return lastResort(ds, now)
+	return rtt
 }
 
 // lastResort is for when every deployment is cooling down: the one that is
 // due first is never given up. It is tried at short intervals, one exchange at
 // a time; longer ones if the relay itself asked for a pause.
-func lastResort(ds []*deployment, now time.Time) *deployment {
-	first := soonest(ds)
-	if first == nil || first.inFlight > 0 || now.Before(first.retryAt()) {
-		return nil
-	}
-	return first
-}
-
-func soonest(ds []*deployment) (first *deployment) {
+func lastResort(ds []*deployment, now time.Time, try func(*deployment) bool) *deployment {
+	var first *deployment
 	for _, d := range ds {
-		if first == nil || d.retryAt().Before(first.retryAt()) {
+		if d.probes == 0 && !now.Before(d.retryAt()) && (first == nil || d.retryAt().Before(first.retryAt())) {
 			first = d
 		}
+	}
+	if first == nil || !try(first) {
+		return nil
 	}
 	return first
 }
@@ -121,9 +147,12 @@ func (d *deployment) retryAt() time.Time {
 	return d.until
 }
 
-// succeed notes a good answer that took so long.
-func (d *deployment) succeed(took time.Duration, poll bool) {
-	d.fails, d.until, d.mandated, d.parkedFor = 0, time.Time{}, false, 0
+// succeed notes a good answer that took so long. Of an exchange that began
+// before the latest failure it says nothing about the time since.
+func (d *deployment) succeed(began time.Time, took time.Duration, poll bool) {
+	if began.After(d.failed) {
+		d.fails, d.until, d.mandated, d.parkedFor = 0, time.Time{}, false, 0
+	}
 	switch {
 	case d.floor == 0 || took < d.floor:
 		d.floor = took
@@ -147,6 +176,7 @@ const patience = 2
 func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) time.Duration {
 	d.fails++
 	d.failed = now
+	d.lastWords = d.Name + ": " + f.Error()
 	rest, mandated := coolDown(f, d.fails)
 	if rest == 0 {
 		return 0

@@ -11,6 +11,8 @@ func testDeployment(name string, slots int) *deployment {
 	return &deployment{Deployment: Deployment{Name: name, Account: NewAccount(slots)}}
 }
 
+func take(*deployment) bool { return true }
+
 func TestPick(t *testing.T) {
 	now := time.Unix(1000, 0)
 	type ds = []*deployment
@@ -22,7 +24,7 @@ func TestPick(t *testing.T) {
 	}{
 		{"the faster", func(a, b *deployment) { a.rtt, b.rtt = 2*time.Second, time.Second }, noReserve, "b"},
 		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.inFlight = 1 }, noReserve, "b"},
-		{"one that was never measured", func(a, b *deployment) { a.rtt = time.Millisecond }, noReserve, "b"},
+		{"one that was never measured, when the other is busy", func(a, b *deployment) { a.rtt, a.inFlight = time.Second, 1 }, noReserve, "b"},
 		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.inFlight = 10 }, noReserve, "b"},
 		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.inFlight = 9 }, noReserve, "a"},
 		{"both full", func(a, b *deployment) { a.inFlight, b.inFlight = 10, 10 }, noReserve, ""},
@@ -31,7 +33,7 @@ func TestPick(t *testing.T) {
 		{"ops may have the last slot", func(a, b *deployment) { a.inFlight, b.inFlight = 9, 10 }, noReserve, "a"},
 		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, noReserve, "b"},
 		{"until its time is over", func(a, b *deployment) { a.until = now; b.inFlight = 10 }, noReserve, "a"},
-		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.inFlight = relay.Quota, 1; b.inFlight = 10 }, noReserve, ""},
+		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.inFlight = 10 }, noReserve, ""},
 		{"all rest: the one due first is tried", func(a, b *deployment) {
 			a.until, a.failed = now.Add(time.Hour), now.Add(-lastTry)
 			b.until, b.failed = now.Add(time.Minute), now
@@ -48,7 +50,7 @@ func TestPick(t *testing.T) {
 		a, b := testDeployment("a", 10), testDeployment("b", 10)
 		c.set(a, b)
 		got := ""
-		if d := pick(ds{a, b}, now, c.reserve); d != nil {
+		if d := pick(ds{a, b}, now, c.reserve, take); d != nil {
 			got = d.Name
 		}
 		if got != c.want {
@@ -104,7 +106,11 @@ func TestRecovery(t *testing.T) {
 	if d.usable(now.Add(29*time.Second)) || !d.usable(now.Add(34*time.Second)) {
 		t.Error("it rests too short or too long")
 	}
-	d.succeed(time.Second, false)
+	d.succeed(now.Add(-1), time.Second, false)
+	if d.usable(now) {
+		t.Error("an exchange from before the failure brings it back")
+	}
+	d.succeed(now.Add(time.Minute), time.Second, false)
 	d.inFlight = 5
 	if !d.usable(now) {
 		t.Error("a good answer does not bring it back")

@@ -125,7 +125,10 @@ func (s *Stream) writeLoop() {
 func (s *Stream) endWriting() {
 	s.writing = false
 	told := s.err == nil && s.in.eof() && !s.eofRead
-	if told {
+	switch {
+	case told && s.in.rst:
+		s.finish(ErrReset) // only now: all before it is written
+	case told:
 		s.eofRead = true
 		if c, ok := s.conn.(interface{ CloseWrite() error }); ok {
 			c.CloseWrite()

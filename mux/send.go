@@ -10,21 +10,35 @@ import (
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.bodyLimit(d)
-	for len(x.ops) < l.pacing.maxOps {
+	most := l.pacing.maxOps
+	if x.probe {
+		most = 1 // what it costs if it does not
+	}
+	for len(x.ops) < most {
 		s := l.front(&l.ready)
 		if s == nil {
 			break
 		}
-		if q, _ := s.fl.wants(s.view()); q != inReady {
+		v := s.view()
+		if q, _ := s.fl.wants(v); q != inReady {
 			l.consider(s) // it changed its mind meanwhile
 			continue
 		}
 		op := x.add(s)
-		if !l.compose(op, s, d, room, len(x.ops) == 1) {
+		if first := len(x.ops) == 1; !l.compose(op, s, d, room, first) {
 			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
-			break // the rest goes with the next
+			if !first {
+				break // the rest goes with the next
+			}
+			l.leave(&s.fl)
+			l.fail(s, errNoRoom)
+			continue
 		}
-		l.reserve(x, op, windowFirst)
+		window := windowFirst
+		if !v.hungry {
+			window = windowSign
+		}
+		l.reserve(x, op, window)
 		room -= wire.OpLen(op)
 		l.leave(&s.fl)
 		l.consider(s) // bulk polls beside its upload
@@ -38,6 +52,9 @@ func (l *loop) bodyLimit(d *deployment) int {
 	limit := l.maxBytes
 	if !d.ours {
 		limit = min(limit, stockBody)
+	}
+	if d.maxBody > 0 {
+		limit = min(limit, d.maxBody)
 	}
 	return limit - wire.BatchLen(d.Key)
 }
@@ -90,11 +107,11 @@ func (l *loop) addCloses(x *exchange, room int) {
 		s.mu.Lock()
 		rst := !s.clean
 		s.mu.Unlock()
-		op := wire.Op{Kind: wire.Close, SID: s.fl.sid, Rst: rst}
-		if room -= wire.OpLen(&op); room < 0 && len(x.ops) > 0 {
+		if room -= wire.OpFrame + len(s.fl.sid); room < 0 && len(x.ops) > 0 {
 			return
 		}
-		*x.add(s) = op
+		op := x.add(s)
+		op.Kind, op.SID, op.Rst = wire.Close, s.fl.sid, rst
 		l.leave(&s.fl)
 		s.fl.state = closing
 	}
@@ -157,12 +174,18 @@ func (x *exchange) oursOnly() bool {
 func (l *loop) begin(d *deployment, now time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.d, x.began = d, now
+	if x.probe = d.parkedFor != 0; x.probe {
+		d.probes++
+	}
 	return x
 }
 
 func (l *loop) send(x *exchange) {
 	if len(x.ops) == 0 { // all of them changed their minds
 		x.d.Account.sem.Release(1)
+		if x.probe {
+			x.d.probes--
+		}
 		x.free()
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"relaymux/mux/wire"
+	"relaymux/relay"
 )
 
 // settle draws the consequences of one op's outcome for its stream.
@@ -68,6 +69,7 @@ func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		l.fail(s, orReset(o.err))
 	default:
 		f.state, f.sid, f.ours, f.failing = open, o.sid, o.ours, time.Time{}
+		d.ours = o.ours // another node may have taken its place
 		if op.Kind == wire.Connect && f.flightLen > 0 {
 			f.resend = true // connect took no bytes along: they are due now
 		} else {
@@ -105,7 +107,7 @@ func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, poll bool, x *exchan
 func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
-	f.jam = o.jam
+	f.jam = max(f.jam, o.jam)
 	f.window = nextWindow(o.n, o.more, int(op.Max), x.poll)
 	n := o.n
 	if x.poll && n == 0 {
@@ -114,10 +116,9 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f.pollAt = now.Add(pollWait(n, x.d.floor, f.ours))
 	switch v := s.view(); {
 	case o.err != nil:
-		l.endSession(s, o.err)
-	case o.over && !v.eof:
-		l.endSession(s, ErrReset)
-	case o.over:
+		s.fail(o.err)
+		l.letGo(s)
+	case o.over && v.eof:
 		f.deaf = true
 		s.discard()
 	case f.finDone && o.n > 0:
@@ -125,12 +126,6 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case f.finDone && now.Sub(f.finAt) > f.halfWait():
 		l.fail(s, ErrReset)
 	}
-}
-
-// endSession ends a stream whose session is no more.
-func (l *loop) endSession(s *Stream, err error) {
-	s.end(err, false)
-	l.letGo(s)
 }
 
 // lost settles an op whose exchange failed. It goes out again if that cannot
@@ -144,6 +139,10 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 		f.failing = now
 	}
 	safe := x.failure != nil && x.failure.Untouched
+	if safe && x.failure.Kind == relay.TooLarge {
+		l.tooLarge(s, x)
+		return
+	}
 	switch {
 	case op.Kind != wire.Data:
 		// A connect that carries no bytes may be made twice: the session that
@@ -155,7 +154,7 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 			return
 		}
 		s.landed()
-		l.fail(s, &wire.DialError{Reason: wire.RelayDown})
+		l.fail(s, l.down())
 	case (safe || f.ours) && now.Sub(f.failing) < grace:
 		f.resend = f.resend || !x.poll
 		f.pollAt = now
@@ -163,4 +162,24 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 	default:
 		l.fail(s, ErrLost)
 	}
+}
+
+// bodyLeast is the smallest body that is tried with a relay that refuses larger
+// ones. Who refuses that refuses everything.
+const bodyLeast = 64 << 10
+
+// tooLarge settles an op whose body the relay refused for its size: what it took
+// along goes back, and out again in smaller bodies (finish has learned that).
+func (l *loop) tooLarge(s *Stream, x *exchange) {
+	f := &s.fl
+	if f.state == opening {
+		f.state = fresh
+	}
+	if x.bodyLen <= bodyLeast {
+		s.landed()
+		l.fail(s, l.down())
+		return
+	}
+	s.unload()
+	l.m.stats.Resent.Add(1)
 }

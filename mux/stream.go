@@ -21,6 +21,7 @@ var (
 	// ErrStopped: the program stops.
 	ErrStopped = errors.New("proxy is stopping")
 	errAborted = errors.New("given up by the application")
+	errNoRoom  = errors.New("the smallest op does not fit into a body: max_bytes is too small for it")
 )
 
 // A Stream is one TCP flow: what an application's connection is joined to. It
@@ -118,7 +119,7 @@ func (s *Stream) waitsFirst() bool {
 // push gives b to the outbox, waiting for room in it.
 func (s *Stream) push(b *buf.Buf) error {
 	s.mu.Lock()
-	for s.err == nil && s.out.held >= outLimit && !s.wr.expired {
+	for s.err == nil && s.out.held >= int(s.m.outMost.Load()) && !s.wr.expired {
 		s.cond.Wait()
 	}
 	if err := s.writeErr(); err != nil {
@@ -202,6 +203,20 @@ func (s *Stream) end(err error, tell bool) {
 	}
 }
 
+// fail is end for the loop. It also takes back a clean end that cannot be kept:
+// what the application left behind will not arrive.
+func (s *Stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err == nil:
+		s.finish(err)
+	case s.clean:
+		s.clean, s.err = false, err
+		s.out.drop()
+	}
+}
+
 // Abort ends the stream before its time, by RST to both sides.
 func (s *Stream) Abort() { s.end(errAborted, true) }
 
@@ -219,10 +234,9 @@ type outcome struct {
 	sid         []byte
 	n           int // bytes of payload
 	more        int // bytes that the node has left
-	jam         bool
+	jam         uint64
 	ours        bool
 	over        bool // no session at the node any more
-	pend        bool
 	unsupported bool
 	err         error // the op failed
 }
@@ -230,7 +244,7 @@ type outcome struct {
 // deliver takes what r brought, on the worker's goroutine. r's payload is
 // part of body.
 func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
-	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), jam: r.Jam, ours: r.HasOff, pend: r.Pend}
+	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), jam: r.Jam, ours: r.HasOff}
 	if len(r.Err) > 0 {
 		o.unsupported = unsupported(r)
 		o.err = &wire.DialError{Reason: wire.ReasonOf(string(r.Err)), Detail: printable(r.Err)}
@@ -259,10 +273,9 @@ func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	}
 	s.m.budget.Force(s.in.bytes - before)
 	s.m.stats.Down.Add(uint64(o.n))
-	if r.EOF && !r.Rst {
+	if r.EOF {
 		s.in.finish(off)
-	} else if r.EOF {
-		o.err = ErrReset
+		s.in.rst = s.in.rst || r.Rst
 	}
 	s.serve()
 	return o
@@ -302,6 +315,9 @@ func (s *Stream) readInbox(p []byte) (n int, tell bool, err error) {
 		return 0, false, s.err
 	case s.rd.expired:
 		return 0, false, errDeadline
+	case len(s.in.pieces) == 0 && s.in.rst:
+		s.finish(ErrReset)
+		return 0, true, ErrReset
 	case len(s.in.pieces) == 0:
 		s.eofRead = true
 		s.endIfDone()

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -19,6 +20,8 @@ type exchange struct {
 	streams []*Stream // of each op
 	reserve int       // bytes of the budget kept for what the polls bring
 	answer  wire.Answer
+	probe   bool      // its deployment rested: does it work again?
+	bodyLen int       // bytes of its body
 	out     []outcome // of each op
 	brought int       // bytes of payload, of all ops
 	began   time.Time
@@ -83,7 +86,8 @@ func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	answer.B = text
 	x.took = time.Since(began)
 	x.d.Account.sem.Release(1)
-	x.d.Stats.Up.Add(uint64(len(body.B)))
+	x.bodyLen = len(body.B)
+	x.d.Stats.Up.Add(uint64(x.bodyLen))
 	x.d.Stats.Down.Add(uint64(len(text)))
 	body.Release()
 
@@ -134,6 +138,9 @@ func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
 	}
 	for i := range x.answer.Results {
 		r := &x.answer.Results[i]
+		if len(r.SID) > maxSID {
+			return &relay.Failure{Kind: relay.Malformed, Detail: fmt.Sprintf("a session id of %d bytes", len(r.SID))}
+		}
 		k := x.opOf(i, r)
 		if k < 0 || x.out[k].got {
 			continue
@@ -146,6 +153,10 @@ func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
 	}
 	return nil
 }
+
+// maxSID bounds a session id, which goes into every op of its flow. Ours has 26
+// bytes, a stock node's 36.
+const maxSID = 256
 
 // refused is the failure that an answer reports of the whole batch: a
 // top-level "e", or one RESULT with an error in place of many.

@@ -142,8 +142,8 @@ func AppendResult(dst []byte, r *Result) []byte {
 	if r.Pend {
 		dst = append(dst, `,"pend":true`...)
 	}
-	if r.Jam {
-		dst = append(dst, `,"jam":true`...)
+	if r.Jam > 0 {
+		dst = appendUint(dst, `,"jam":`, r.Jam)
 	}
 	if r.More > 0 {
 		dst = appendUint(dst, `,"more":`, r.More)
@@ -164,7 +164,7 @@ func ResultLen(r *Result) int {
 	return n
 }
 
-const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true,"more":,"jam":true}`) + 3*20
+const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true,"more":,"jam":}`) + 4*20
 
 func appendPkts(dst []byte, pkts [][]byte) []byte {
 	dst = append(dst, `,"pkts":[`...)

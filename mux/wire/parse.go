@@ -234,7 +234,7 @@ func (s *scanner) result(r *Result) bool {
 		case "pend":
 			r.Pend, ok = s.bool()
 		case "jam":
-			r.Jam, ok = s.bool()
+			r.Jam, _, ok = s.number()
 		case "more":
 			r.More, _, ok = s.number()
 		default:

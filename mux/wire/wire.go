@@ -108,7 +108,7 @@ type Result struct {
 	Off    uint64 // ours: how many bytes of the session were delivered before this Data
 	Rst    bool   // ours, with EOF: the session ended by RST, or never was; not a clean end
 	Pend   bool   // ours: the dial has not ended yet
-	Jam    bool   // ours: the target does not take what was uploaded; send no more until a RESULT without it
+	Jam    uint64 // ours: odd, and the target does not take what was uploaded; it grows with each change, so that the latest word counts
 	More   uint64 // ours: bytes that the node has, and this answer had no room for
 }
 

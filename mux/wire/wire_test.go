@@ -119,7 +119,7 @@ func TestAppendResult(t *testing.T) {
 		{"data", Result{SID: []byte("s"), Data: [][]byte{[]byte("x")}, HasOff: true, HasSeq: true, Seq: 3}, `{"sid":"s","d":"eA==","eof":false,"seq":3,"off":0}`},
 		{"pkts", Result{SID: []byte("s"), Pkts: [][]byte{[]byte("x"), {}}}, `{"sid":"s","pkts":["eA==",""],"eof":false}`},
 		{"unknown op", Result{Err: []byte("unknown op: x"), Code: []byte(CodeUnsupported)}, `{"e":"unknown op: x","code":"UNSUPPORTED_OP"}`},
-		{"pending", Result{SID: []byte("s"), HasOff: true, Pend: true, Jam: true, More: 9}, `{"sid":"s","eof":false,"off":0,"pend":true,"jam":true,"more":9}`},
+		{"pending", Result{SID: []byte("s"), HasOff: true, Pend: true, Jam: 3, More: 9}, `{"sid":"s","eof":false,"off":0,"pend":true,"jam":3,"more":9}`},
 		{"reset", Result{SID: []byte("s"), EOF: true, Rst: true}, `{"sid":"s","eof":true,"rst":true}`},
 		{"text from outside", Result{Err: []byte("a\"\\\n\xff\u2028é")}, `{"e":"a\"\\\u000a` + "\uFFFD\u2028é" + `"}`},
 	} {

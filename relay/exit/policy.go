@@ -97,7 +97,7 @@ func (p *policy) checkAddress(name, address string) error {
 	if err != nil {
 		return errDenied()
 	}
-	addr, port := a.Addr().Unmap(), a.Port()
+	addr, port := a.Addr().Unmap().WithZone(""), a.Port()
 	if p.refuses(name, addr, port) {
 		return errDenied()
 	}

@@ -34,7 +34,7 @@ type session struct {
 	conn    net.Conn // nil until the dial has succeeded
 	dialing bool
 	owed    bool   // the client was told that the dial is pending
-	jammed  bool   // it was told that the target does not read
+	jam     uint64 // odd: it was told that the target does not read (wire.Result)
 	failure string // why it failed: "connect failed: ..."
 	down    download
 	up      upload
@@ -131,7 +131,7 @@ func (s *session) look(x *exchange, t *task) stage {
 		return waiting
 	case t.barren, s.owed:
 		return news
-	case s.jammed && !s.up.clogged():
+	case s.jam%2 == 1 && !s.up.clogged():
 		return news
 	case t.write && s.up.clogged() && s.down.size == 0:
 		return blocked
@@ -175,8 +175,10 @@ func (s *session) take(t *task, limit int, r *wire.Result, taken []piece) []piec
 	taken = s.down.take(limit, r, taken)
 	if !t.relieved {
 		r.More = uint64(s.down.size)
-		s.jammed = s.up.clogged()
-		r.Jam = s.jammed
+		if s.up.clogged() != (s.jam%2 == 1) {
+			s.jam++
+		}
+		r.Jam = s.jam
 	}
 	s.room.Signal()
 	if r.EOF = s.over || s.down.ended && s.down.size == 0; r.EOF {

@@ -49,7 +49,7 @@ type portion struct {
 // than the memory of all uploads bears. A client of ours hears of it (jam) and
 // waits; for others the answer waits.
 func (u *upload) clogged() bool {
-	return u.size > lowWater || u.size > 0 && u.claim.budget.Free() <= 0
+	return u.size > lowWater || u.size > 0 && u.claim.budget.Free() < u.claim.budget.Limit()/4
 }
 
 // takes reports whether p may be queued. Whoever is not clogged may bring one op

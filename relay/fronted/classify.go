@@ -43,7 +43,9 @@ func byStatus(status int, body []byte) *relay.Failure {
 	case status == http.StatusServiceUnavailable:
 		f.Kind = relay.RetryAfter
 	case status == http.StatusRequestEntityTooLarge:
-		f.Kind, f.Hint = relay.TooLarge, "lower max_bytes in [batch]"
+		// Refused by its length or while it came in: nobody has carried it out.
+		f.Kind, f.Untouched = relay.TooLarge, true
+		f.Hint = "set max_bytes in [batch] to what the relay accepts"
 	case status == http.StatusNotFound:
 		f.Kind, f.Hint = relay.Refused, "wrong url, or wrong key at the node"
 	case status >= 400 && status < 500:

@@ -78,7 +78,7 @@ func TestHostile71_Statuses(t *testing.T) {
 		{400, relay.Refused, false},
 		{403, relay.Refused, false},
 		{404, relay.Refused, false},
-		{413, relay.TooLarge, false},
+		{413, relay.TooLarge, true},
 		{429, relay.RetryAfter, true},
 		{500, relay.ServerError, false},
 		{502, relay.ServerError, false},
