@@ -25,6 +25,7 @@ type exchange struct {
 	results []wire.Result // likewise
 
 	settle time.Duration // how long news may wait for more
+	way    time.Duration // the round trip through the relay
 
 	wake  chan struct{} // cap 1: something changed at one of the sessions
 	taken []piece       // drained, released once encoded
@@ -33,15 +34,16 @@ type exchange struct {
 
 // A task is what an exchange still has to do with an op.
 type task struct {
-	s       *session // nil: the RESULT is there already
-	connect bool     // a connect or connect_data
-	barren  bool     // a plain connect, whose RESULT never carries payload or end
-	write   bool     // uploads, or ends uploading
-	polls   bool     // is part of a batch of polls
-	shared  bool     // another exchange looks at the session too
-	bulk    bool     // uploads that much that it must not wait for an echo
-	told    bool     // s is nil, and the client should hear so at once
-	max     int      // payload that the RESULT may carry
+	s       *session  // nil: the RESULT is there already
+	connect bool      // a connect or connect_data
+	barren  bool      // a plain connect, whose RESULT never carries payload or end
+	write   bool      // uploads, or ends uploading
+	polls   bool      // is part of a batch of polls
+	shared  bool      // another exchange looks at the session too
+	ripe    time.Time // when the session is likely to get no more, zero for now
+	bulk    bool      // uploads that much that it must not wait for an echo
+	told    bool      // s is nil, and the client should hear so at once
+	max     int       // payload that the RESULT may carry
 
 	// relieved: a newer batch polls the session. A client of ours gathers its
 	// idle flows in one exchange that way; the older one, when all of its
@@ -155,6 +157,10 @@ func (x *exchange) execute() {
 		o.Reset()
 	}
 	x.settle = settleFor(rtt)
+	x.way = time.Second // of a client that does not tell
+	if rtt > 0 {
+		x.way = time.Duration(min(rtt, 1e6)) * time.Millisecond
+	}
 }
 
 func (x *exchange) run(o *wire.Op, t *task, r *wire.Result) {
@@ -284,7 +290,7 @@ func (x *exchange) wait(ctx context.Context) bool {
 // look brings p up to date with the sessions.
 func (x *exchange) look(p *progress, now time.Duration) {
 	before := p.news
-	*p = progress{polling: x.polling(), settle: x.settle, since: p.since}
+	*p = progress{polling: x.polling(), settle: x.settle, since: p.since, first: p.first}
 	for i := range x.tasks {
 		t := &x.tasks[i]
 		if t.s == nil {
@@ -296,6 +302,12 @@ func (x *exchange) look(p *progress, now time.Duration) {
 		st := t.s.look(x, t)
 		p.count(st, p.polling || t.write || t.connect)
 		p.shared = p.shared || st == news && t.shared
+		if st == news && !t.ripe.IsZero() {
+			p.ripe = max(p.ripe, t.ripe.Sub(x.start))
+		}
+	}
+	if before == 0 {
+		p.first = now
 	}
 	if p.news > before {
 		p.since = now

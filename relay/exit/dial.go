@@ -61,24 +61,26 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 func (s *session) dial(ctx context.Context, host string, port uint16) {
 	defer s.stop()
 	s.node.count.dials.Add(1)
+	began := time.Now()
 	conn, err := s.node.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		s.node.log.Debug("dial failed", "host", host, "port", port, "err", err)
 		s.dialFailed(err)
 		return
 	}
-	s.connected(conn)
+	s.connected(conn, time.Since(began))
 }
 
-// connected begins the session's work with its target.
-func (s *session) connected(conn net.Conn) {
+// connected begins the session's work with its target, which took so long to
+// answer.
+func (s *session) connected(conn net.Conn, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		_ = conn.Close() // the client went while it was dialled
 		return
 	}
-	s.conn, s.dialing = conn, false
+	s.conn, s.dialing, s.rtt = conn, false, min(took, dialMost)
 	s.active = time.Now()
 	s.startWriter()
 	// A goroutine of its own, for this one's stack has grown with the dial.

@@ -79,6 +79,7 @@ func (s *session) arrived(b *buf.Buf, err error) bool {
 		s.down.claim.release(b)
 	} else if b != nil {
 		s.active = time.Now()
+		s.came = s.active
 		s.down.push(b)
 	}
 	if err != nil {

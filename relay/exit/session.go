@@ -31,7 +31,9 @@ type session struct {
 	poller  *exchange // of the waiters, the newest batch of polls
 	active  time.Time // of the last op or byte
 
-	conn    net.Conn // nil until the dial has succeeded
+	rtt     time.Duration // to the target, as far as the dial tells
+	came    time.Time     // when the target sent last
+	conn    net.Conn      // nil until the dial has succeeded
 	dialing bool
 	owed    bool   // the client was told that the dial is pending
 	jam     uint64 // odd: it was told that the target does not read (wire.Result)
@@ -124,6 +126,10 @@ func (s *session) look(x *exchange, t *task) stage {
 		return settled
 	}
 	t.shared = len(s.waiters) > 1
+	t.ripe = time.Time{}
+	if wait := ripe(s.down.size, s.rtt, x.way); wait > 0 && !s.down.ended {
+		t.ripe = s.came.Add(wait)
+	}
 	switch {
 	case s.over, s.failure != "":
 		return news

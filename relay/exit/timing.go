@@ -35,6 +35,31 @@ const (
 	settlePoll = 2 * time.Millisecond
 )
 
+// A sender that has filled its initial window goes on a round trip later, for
+// that is TCP's slow start: between initialWindow (RFC 6928: ten segments, here
+// of 1,200 bytes at least) and streaming, where more than one answer will be
+// needed anyway, it pays to wait for that, if the way through the relay is
+// patience times as long.
+const (
+	initialWindow = 10 * 1200
+	streaming     = 256 << 10
+	patience      = 4
+
+	// dialMost bounds the round trip that a dial is taken for: looking up a
+	// name may be a part of it.
+	dialMost = 150 * time.Millisecond
+)
+
+// ripe returns how long after its latest byte a session that holds size bytes,
+// whose target is rtt away, is likely to get no more; way is the round trip
+// through the relay.
+func ripe(size int, rtt, way time.Duration) time.Duration {
+	if size < initialWindow || size >= streaming || rtt*patience > way {
+		return 0
+	}
+	return rtt + rtt/4
+}
+
 type timing struct{ longPoll time.Duration }
 
 // progress is how far the ops of a batch have got.
@@ -48,6 +73,8 @@ type progress struct {
 	news    int           // sessions with data, an end, or the outcome of a dial
 
 	since time.Duration // from the start of the exchange until news last grew
+	first time.Duration // and until there was any
+	ripe  time.Duration // and until the sessions with news are likely to get no more
 }
 
 // stage is how far one op has got.
@@ -102,18 +129,20 @@ func (t timing) due(p *progress) time.Duration {
 	switch {
 	case p.polling && p.told > 0:
 		return 0
-	case p.polling && p.news > 0 && p.shared:
-		return min(p.since+p.settle+settlePoll, t.longPoll)
 	case p.polling && p.news > 0:
-		return min(p.since+p.settle, t.longPoll)
+		settle := p.settle
+		if p.shared {
+			settle += settlePoll
+		}
+		return min(max(p.since+settle, min(p.ripe, p.first+writeLimit)), t.longPoll)
 	case p.open == 0 && p.news == 0:
 		return 0
 	case p.open == 0:
-		return min(p.since+p.settle, writeLimit)
+		return min(max(p.since+p.settle, p.ripe), writeLimit)
 	case p.polling:
 		return t.longPoll
 	case p.news > 0:
-		return min(p.since+settleStep, writeLimit)
+		return min(max(p.since+settleStep, p.ripe), writeLimit)
 	case p.blocked == p.open && p.told == 0:
 		// Nobody is delayed by it but a client that sends faster than its
 		// target reads: this is the wire's only way to slow it down.

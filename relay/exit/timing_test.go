@@ -29,6 +29,11 @@ func TestTimingDue(t *testing.T) {
 		{"all polls with data", progress{polling: true, news: 3, since: time.Second}, time.Second},
 		{"a poll with data that an upload waits for too", progress{polling: true, open: 2, news: 1, shared: true, since: time.Second}, time.Second + settlePoll},
 		{"it, at the very end", progress{polling: true, news: 1, shared: true, since: defaultLongPoll}, defaultLongPoll},
+		{"a poll in slow start", progress{polling: true, open: 2, news: 1, since: time.Second, first: time.Second, ripe: 1050 * ms}, 1050 * ms},
+		{"a poll that stays in it", progress{polling: true, news: 1, since: time.Second, first: time.Second, ripe: 2 * time.Second}, time.Second + writeLimit},
+		{"all of them, one in slow start", progress{news: 2, since: 90 * ms, ripe: 150 * ms}, 150 * ms},
+		{"the first of two, in slow start", progress{open: 1, news: 1, since: 90 * ms, ripe: 150 * ms}, 150 * ms},
+		{"it, at the limit", progress{news: 1, since: 300 * ms, ripe: 400 * ms}, writeLimit},
 		{"a write without echo", progress{open: 1}, writeLimit},
 		{"a write, and a session that never was", progress{open: 1, told: 1}, writeLimit},
 		{"the first of two", progress{open: 1, news: 1, since: 40 * ms}, 40*ms + settleStep},
@@ -42,6 +47,25 @@ func TestTimingDue(t *testing.T) {
 	} {
 		if got := tm.due(&c.p); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRipe(t *testing.T) {
+	for _, c := range []struct {
+		size     int
+		rtt, way time.Duration
+		want     time.Duration
+	}{
+		{initialWindow - 1, 40 * ms, 1500 * ms, 0},
+		{initialWindow, 40 * ms, 1500 * ms, 50 * ms},
+		{streaming - 1, 40 * ms, 1500 * ms, 50 * ms},
+		{streaming, 40 * ms, 1500 * ms, 0},
+		{initialWindow, 40 * ms, 160 * ms, 50 * ms},
+		{initialWindow, 40 * ms, 159 * ms, 0},
+	} {
+		if got := ripe(c.size, c.rtt, c.way); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }
