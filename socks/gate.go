@@ -198,6 +198,18 @@ func (g *gate) wait(ctx context.Context) error {
 	}
 }
 
+// closeSilent closes the half-open connections that had their time to say
+// something. Browsers open some in advance, and nobody misses them.
+func (g *gate) closeSilent() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.waiting {
+		if c.halfOpen != nil && time.Since(c.since) >= halfOpenGrace {
+			c.Conn.Close() // its goroutine sees the error, and leaves
+		}
+	}
+}
+
 // closeAll closes the connections that were not handed over. Their goroutines
 // see it, and leave.
 func (g *gate) closeAll() {

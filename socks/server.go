@@ -116,6 +116,7 @@ func New(cfg Config) *Server {
 // it neither waits for them nor closes them.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closeListeners()
+	s.gate.closeSilent()
 	err := s.front.shutdown(ctx)
 	if waitErr := s.gate.wait(ctx); err == nil {
 		err = waitErr

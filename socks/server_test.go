@@ -259,6 +259,28 @@ func TestShutdownWaitsForUnansweredRequests(t *testing.T) {
 	})
 }
 
+// A connection that has said nothing does not hold up the stop, if it had its
+// time.
+func TestShutdownClosesSilentConnections(t *testing.T) {
+	for age, took := range map[time.Duration]time.Duration{
+		halfOpenGrace:     0,
+		halfOpenGrace - 1: DefaultHandshakeTimeout - halfOpenGrace + 1,
+	} {
+		inBubble(t, Config{}, func(t *testing.T, s *Server, ln *memListener) {
+			conn := ln.connect("192.0.2.7:1")
+			defer conn.Close()
+			time.Sleep(age)
+			begin := time.Now()
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := time.Since(begin); got != took {
+				t.Errorf("silent for %v: took %v, want %v", age, got, took)
+			}
+		})
+	}
+}
+
 func TestShutdownCutsWhenTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Config{Handle: func(ctx context.Context, r *Request) {
