@@ -118,6 +118,9 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case o.err != nil:
 		s.fail(o.err)
 		l.letGo(s)
+	case o.over && v.over:
+		s.fail(ErrReset) // in case that something was still to go there
+		l.letGo(s)
 	case o.over && v.eof:
 		f.deaf = true
 		s.discard()
