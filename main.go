@@ -79,6 +79,14 @@ func commands() []command {
 
 func (a *app) main(args []string) int {
 	name := "run"
+	if len(args) > 0 {
+		switch args[0] {
+		case "-h", "-help", "--help":
+			args[0] = "help"
+		case "-version", "--version":
+			args[0] = "version"
+		}
+	}
 	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
 		name, args = args[0], args[1:]
 	}
@@ -144,7 +152,12 @@ func (a *app) parse(name string, args []string, overrides bool) (options, error)
 	fs := flag.NewFlagSet("relaymux "+name, flag.ContinueOnError)
 	fs.SetOutput(a.err)
 	fs.StringVar(&o.path, "config", "", "the config `file`; default $RELAYMUX_CONFIG, ~/.config/relaymux/config.toml, /etc/relaymux/config.toml")
-	fs.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.Func("log-level", "debug, info, warn or error; default info", func(text string) error {
+		if o.level.UnmarshalText([]byte(text)) != nil {
+			return errors.New("must be debug, info, warn or error")
+		}
+		return nil
+	})
 	if overrides {
 		o.flags.Register(fs)
 	}
@@ -227,7 +240,7 @@ func (a *app) runProxy(args []string) error {
 	if err != nil {
 		return err
 	}
-	a.greet(cfg, p)
+	a.greet(cfg, o, p)
 	return p.run(ctx, node)
 }
 
@@ -251,7 +264,7 @@ func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
 			p.closeListeners()
-			return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT)", err)
+			return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
 		}
 		p.listeners = append(p.listeners, ln)
 	}
@@ -315,15 +328,24 @@ func (p *proxy) stop() {
 }
 
 // greet tells a person what to do next.
-func (a *app) greet(cfg *config.Config, p *proxy) {
-	addr := p.listeners[0].Addr()
+func (a *app) greet(cfg *config.Config, o options, p *proxy) {
+	addr, user := p.listeners[0].Addr(), ""
+	if len(cfg.Proxy.Users) > 0 {
+		user = "NAME:PASSWORD@"
+	}
 	for _, ln := range p.listeners {
 		fmt.Fprintf(a.out, "SOCKS5 and HTTP proxy on %s\n", ln.Addr())
 	}
 	if cfg.Embedded {
 		fmt.Fprintln(a.out, "No config file: the exit node is in this process, to try things out.")
+	} else {
+		fmt.Fprintf(a.out, "Config %s, deployments:", config.Find(o.path, a.environ))
+		for _, d := range p.ds {
+			fmt.Fprintf(a.out, " %s", d.Name)
+		}
+		fmt.Fprintln(a.out)
 	}
-	fmt.Fprintf(a.out, "  try   curl -x socks5h://%s https://example.com/\n", addr)
+	fmt.Fprintf(a.out, "  try   curl -x socks5h://%s%s https://example.com/\n", user, addr)
 	fmt.Fprintln(a.out, "  stop  Ctrl-C (twice: at once)")
 }
 
@@ -387,8 +409,14 @@ func (a *app) runNode(args []string) error {
 	if err != nil {
 		return err
 	}
-	log.Info("node listens", "address", n.ln.Addr().String(), "certificate_sha256", n.server.Fingerprint())
-	return n.serve(ctx)
+	attrs := []any{"address", n.ln.Addr().String()}
+	if pin := n.server.Fingerprint(); pin != "" {
+		attrs = append(attrs, "certificate_sha256", pin)
+	}
+	log.Info("node listens", attrs...)
+	err = n.serve(ctx)
+	log.Info("stopped")
+	return err
 }
 
 // A service is a node with its listener.
@@ -402,7 +430,7 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 	c := &cfg.Node
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("opening the node's port: %w", err)
+		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
 	s := &service{ln: ln}
 	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}

@@ -5,7 +5,7 @@ type ExitNode struct {
 	Listen      string     `toml:"listen" default:"0.0.0.0:8443" doc:"address of the node, TCP and UDP"`
 	TLSCert     string     `toml:"tls_cert" file:"" doc:"PEM file of the certificate; needs tls_key"`
 	TLSKey      string     `toml:"tls_key" file:"" doc:"PEM file of the certificate's key"`
-	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert"`
+	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert; a new one at each start, so for a pin that lasts use tls_cert"`
 	Plain       bool       `toml:"plain" default:"false" doc:"speak HTTP without TLS, behind a proxy that has it"`
 	Key         Secret     `toml:"key" doc:"key that scripts send, at least 16 characters"`
 	KeyFile     string     `toml:"key_file" file:"" doc:"file that holds the key, instead of key"`

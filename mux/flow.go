@@ -24,6 +24,7 @@ type flow struct {
 	flightLen int
 	flightFin bool
 	resend    bool      // the upload of flight is due again
+	doubt     bool      // and the node may have it already: it must go out exactly as it was
 	finDone   bool      // the node knows that no more comes
 	finAt     time.Time // since when it knows, or since bytes came last
 	deaf      bool      // a stock node ended the session with the target's FIN
@@ -97,7 +98,7 @@ func (f *flow) wants(v view) (q queue, over bool) {
 		return inNone, false
 	case v.over && !v.clean:
 		return f.wantsAbort()
-	case f.state == fresh && v.over && v.out == 0:
+	case f.state == fresh && v.over && v.out == 0 && !f.resend:
 		return inNone, true // closed without a word
 	case f.state == fresh && v.started:
 		return inReady, false
@@ -115,7 +116,7 @@ func (f *flow) wants(v view) (q queue, over bool) {
 		return f.wantsRoom(v)
 	case v.over:
 		return f.wantsClose(v)
-	case !f.up && alone && v.fin && !f.finDone && !v.eof:
+	case !f.up && alone && v.fin && v.out == 0 && !f.resend && !f.finDone && !v.eof:
 		return inReady, false
 	case f.polls > 0 || v.eof && !f.ours:
 		return inNone, false
@@ -215,7 +216,7 @@ func (s *Stream) landed() {
 		b.Release()
 		f.flight[i] = nil
 	}
-	f.flight, f.flightLen = f.flight[:0], 0
+	f.flight, f.flightLen, f.doubt = f.flight[:0], 0, false
 	if cap(f.flight) > 16 {
 		f.flight = nil
 	}

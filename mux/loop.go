@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"log/slog"
 	"slices"
 	"time"
 
@@ -345,10 +346,10 @@ func (l *loop) finish(x *exchange) {
 		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
 	}
 	l.m.budget.Return(x.reserve)
-	l.judge(x)
 	for i := range x.streams {
 		x.brought += x.out[i].n
 	}
+	l.judge(x)
 	for i, s := range x.streams {
 		l.settle(s, &x.ops[i], &x.out[i], x)
 	}
@@ -364,6 +365,10 @@ func (l *loop) judge(x *exchange) {
 			l.m.log.Info("deployment works again", "deployment", d.Name)
 		}
 		d.succeed(x.began, x.took, x.poll)
+		if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
+			l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,
+				"request_bytes", x.bodyLen, "payload_bytes", x.brought, "took", x.took.Round(time.Millisecond).String())
+		}
 		return
 	}
 	d.Stats.Outcome[f.Kind].Add(1)
@@ -374,12 +379,14 @@ func (l *loop) judge(x *exchange) {
 	rest := d.fail(f, x.took, time.Now())
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
 	if f.Kind == relay.TooLarge && f.Untouched {
-		d.maxBody = max(x.bodyLen/2, bodyLeast)
-		l.m.log.Warn("deployment refuses large bodies", append(args, "bytes", x.bodyLen, "trying", d.maxBody)...)
+		if most := max(x.bodyLen/2, bodyLeast); d.maxBody == 0 || most < d.maxBody {
+			d.maxBody = most
+			l.m.log.Warn("deployment refuses large bodies", append(args, "bytes", x.bodyLen, "trying", most)...)
+		}
 		return
 	}
 	if rest > 0 && was != f.Kind {
-		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond))...)
+		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
 	} else {
 		l.m.log.Debug("exchange failed", args...)
 	}

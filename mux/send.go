@@ -10,11 +10,7 @@ import (
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.bodyLimit(d)
-	most := l.pacing.maxOps
-	if x.probe {
-		most = 1 // what it costs if it does not
-	}
-	for len(x.ops) < most {
+	for len(x.ops) < l.most(x) {
 		s := l.front(&l.ready)
 		if s == nil {
 			break
@@ -45,6 +41,15 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	}
 	l.addCloses(x, room)
 	l.send(x)
+}
+
+// most is how many ops x may have that would be missed. A probe has one: what it
+// costs if the deployment still does not work.
+func (l *loop) most(x *exchange) int {
+	if x.probe {
+		return 1
+	}
+	return l.pacing.maxOps
 }
 
 // bodyLimit is how many encoded bytes the ops of one body may take.
@@ -121,7 +126,7 @@ func (l *loop) addCloses(x *exchange, room int) {
 func (l *loop) sendPolls(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	x.poll = true
-	for len(x.ops) < l.pacing.maxOps {
+	for len(x.ops) < l.most(x) {
 		s := l.front(&l.polls)
 		if s == nil || s.fl.pollAt.After(now) {
 			break
@@ -129,7 +134,9 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 		l.leave(&s.fl)
 		l.addPoll(x, s)
 	}
-	l.adopt(x, now)
+	if !x.probe {
+		l.adopt(x, now)
+	}
 	l.addCloses(x, l.bodyLimit(d))
 	l.send(x)
 }

@@ -160,6 +160,7 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 		l.fail(s, l.down())
 	case (safe || f.ours) && now.Sub(f.failing) < grace:
 		f.resend = f.resend || !x.poll
+		f.doubt = f.doubt || !x.poll && !safe
 		f.pollAt = now
 		l.m.stats.Resent.Add(1)
 	default:
@@ -178,11 +179,20 @@ func (l *loop) tooLarge(s *Stream, x *exchange) {
 	if f.state == opening {
 		f.state = fresh
 	}
-	if x.bodyLen <= bodyLeast {
+	now := time.Now()
+	switch {
+	case x.poll && now.Sub(f.failing) < grace:
+		f.pollAt = now.Add(time.Second) // a poll is as small as it can be
+		return
+	case x.poll:
+		l.fail(s, l.down())
+		return
+	case x.bodyLen <= bodyLeast || f.doubt:
 		s.landed()
 		l.fail(s, l.down())
 		return
+	default:
+		s.unload()
 	}
-	s.unload()
 	l.m.stats.Resent.Add(1)
 }

@@ -29,8 +29,7 @@ func (s *Server) useTLS(t TLS) error {
 		if err != nil {
 			return fmt.Errorf("making a certificate: %w", err)
 		}
-		sum := sha256.Sum256(cert.Certificate[0])
-		s.fingerprint = hex.EncodeToString(sum[:])
+		s.fingerprint = fingerprint(&cert)
 		config.Certificates = []tls.Certificate{cert}
 	case t.CertFile != "":
 		files := &certFiles{cert: t.CertFile, key: t.KeyFile, log: s.node.log}
@@ -38,11 +37,18 @@ func (s *Server) useTLS(t TLS) error {
 			return err
 		}
 		config.GetCertificate = files.get
+		s.fingerprint = fingerprint(files.loaded)
 	default:
 		return errNoCert
 	}
 	s.http.TLSConfig = config
 	return nil
+}
+
+// fingerprint is by what a client can pin the certificate.
+func fingerprint(cert *tls.Certificate) string {
+	sum := sha256.Sum256(cert.Certificate[0])
+	return hex.EncodeToString(sum[:])
 }
 
 // selfSigned makes a certificate that lasts as long as anybody runs the program,

@@ -54,8 +54,8 @@ func NewServer(n *Node, t TLS) (*Server, error) {
 	return s, nil
 }
 
-// Fingerprint is the SHA-256 of a self-signed certificate in hex, by which a
-// client can pin it, and otherwise empty.
+// Fingerprint is the SHA-256 in hex of the certificate that the server began
+// with, by which a client can pin it; empty without TLS.
 func (s *Server) Fingerprint() string { return s.fingerprint }
 
 // Serve answers requests on ln, which it closes, until ctx ends. Then it closes

@@ -72,7 +72,7 @@ var pages = [...]page{
 	}, {
 		marks: []string{"error code: 1101", "error 1101"},
 		kind:  relay.ServerError,
-		cause: "the Worker threw an exception (1101)", hint: "compare it with relaymux script worker, and look into its log",
+		cause: "the Worker threw an exception (1101)", hint: "look into the Worker's log",
 	}, {
 		marks: []string{"error code: 1102", "error 1102"},
 		kind:  relay.ServerError,

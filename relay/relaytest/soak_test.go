@@ -187,7 +187,8 @@ func (m *mixer) run(f *shape, dial dialer) {
 	if binary.Write(c, binary.BigEndian, f) != nil {
 		return
 	}
-	go func() { _ = f.send(c, f.UpSeed, f.Up) }()
+	sent := make(chan struct{})
+	go func() { defer close(sent); _ = f.send(c, f.UpSeed, f.Up) }()
 	if f.AppResets {
 		go arrive(c)
 		time.Sleep(5 * time.Second)
@@ -198,5 +199,6 @@ func (m *mixer) run(f *shape, dial dialer) {
 	a.wantPart(m.t, fmt.Sprintf("the app of %+v", *f), f.DownSeed, f.Down)
 	if a.err == nil {
 		m.whole.Add(1)
+		<-sent // an answer may be here before all is said; closing now would cut that off
 	}
 }
