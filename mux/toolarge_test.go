@@ -1,0 +1,195 @@
+package mux
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// A relay that refused a body for its size got the same again at once, and
+// again, for as long as the flow lived.
+func TestTooLargeHalvesBodies(t *testing.T) {
+	const limit, size = 500 << 10, 3 << 20
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		n.mute, n.rtt = true, 100*time.Millisecond
+		n.setFault(n.refuseAbove(limit))
+		var log strings.Builder
+		m := newMux(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, 30, n)
+		flows := [2]*Stream{m.Open("h", 80), m.Open("h", 80)}
+		var wg sync.WaitGroup
+		for _, s := range flows {
+			wg.Go(func() {
+				if _, err := s.Write(noisy(size)); err != nil {
+					t.Errorf("writing: %v", err)
+				}
+				s.CloseWrite()
+				if _, err := io.Copy(io.Discard, s); err != nil {
+					t.Errorf("reading: %v", err)
+				}
+			})
+			time.Sleep(50 * time.Millisecond) // two bodies on their way at once
+		}
+		wg.Wait()
+		n.wantSession(t, 2, string(noisy(size)))
+		steps := map[string]int{}
+		for _, line := range strings.Split(log.String(), "\n") {
+			if _, trying, ok := strings.Cut(line, "trying="); ok {
+				steps[trying]++
+			}
+		}
+		if len(steps) == 0 || len(steps) > 3 {
+			t.Errorf("the log has the steps %v", steps)
+		}
+		for trying, count := range steps {
+			if count > 1 {
+				t.Errorf("the log says %d times that %s is tried", count, trying)
+			}
+		}
+		if got := m.loop.ds[0].maxBody; got > limit || got < limit/4 {
+			t.Errorf("bodies ended up at %d bytes, the relay takes %d", got, limit)
+		}
+	})
+}
+
+// refuseAbove is a fault: a relay that takes no body above limit.
+func (n *fakeNode) refuseAbove(limit int) func(int, []wire.Op) (before, after *relay.Failure) {
+	return func(i int, _ []wire.Op) (before, after *relay.Failure) {
+		if n.batches[i-1].len > limit {
+			return lost(relay.TooLarge, true), nil
+		}
+		return nil, nil
+	}
+}
+
+// What the refusal of an older, larger body said undid what a smaller one had
+// taught.
+func TestTooLargeNeverGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 8, newFakeNode(t))
+		l := &loop{m: m, slots: 8}
+		d := testDeployment("d", 8)
+		d.Stats = m.loop.ds[0].Stats
+		for _, c := range []struct{ body, want int }{
+			{1 << 20, 512 << 10}, {512 << 10, 256 << 10}, {1 << 20, 256 << 10}, {100, bodyLeast}, {1 << 20, bodyLeast},
+		} {
+			l.judge(&exchange{d: d, bodyLen: c.body, failure: lost(relay.TooLarge, true)})
+			if d.maxBody != c.want {
+				t.Errorf("a body of %d bytes is refused: %d are tried, want %d", c.body, d.maxBody, c.want)
+			}
+		}
+	})
+}
+
+// Who refuses even the smallest body refuses everything: the flow is told, be it
+// new or old, and be it an upload or a poll that was refused. It is not asked
+// without a pause until then.
+func TestTooLargeForAnything(t *testing.T) {
+	t.Run("new", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := newFakeNode(t)
+			n.setFault(refuseAll(*lost(relay.TooLarge, true)))
+			s := newMux(t, Config{}, 30, n).Open("h", 80)
+			io.WriteString(s, "x")
+			wantDown(t, s.Wait(t.Context()))
+			if tries := len(n.seen()); tries > 2 {
+				t.Errorf("asked %d times", tries)
+			}
+		})
+	})
+	for _, text := range []string{"y", ""} {
+		t.Run(fmt.Sprintf("open, %q", text), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newFakeNode(t)
+				n.rtt = 100 * time.Millisecond
+				s := newMux(t, Config{}, 30, n).Open("h", 80)
+				ask(t, s, "x")
+				n.setFault(refuseAll(*lost(relay.TooLarge, true)))
+				before := len(n.seen())
+				io.WriteString(s, text)
+				s.SetReadDeadline(time.Now().Add(grace + time.Minute))
+				_, err := s.Read(make([]byte, 1))
+				wantDown(t, err)
+				if tries := len(n.seen()) - before; tries > int(grace/time.Second)+3 {
+					t.Errorf("asked %d times", tries)
+				}
+				s.Abort()
+				n.setFault(nil)
+			})
+		})
+	}
+}
+
+// wantDown checks that err says that no relay works.
+func wantDown(t *testing.T, err error) {
+	t.Helper()
+	var de *wire.DialError
+	if !errors.As(err, &de) || de.Reason != wire.RelayDown {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A poll that was refused for its body's size put back the upload that another
+// exchange was carrying.
+func TestTooLargePollLeavesUpload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 8, newFakeNode(t))
+		for _, size := range []int{bodyLeast, bodyLeast + 1} {
+			s := m.Open("h", 80)
+			b := buf.Copy([]byte("travels"))
+			s.fl = flow{state: open, ours: true, up: true, flight: []*buf.Buf{b}, flightLen: len(b.B), window: windowFirst}
+			s.out.held = len(b.B)
+			x := &exchange{d: m.loop.ds[0], poll: true, bodyLen: size, failure: lost(relay.TooLarge, true)}
+			l := &loop{m: m, slots: 8}
+			l.lost(s, &wire.Op{Kind: wire.Data}, x)
+			if len(s.fl.flight) != 1 || s.fl.flightLen != len(b.B) || s.out.bytes != 0 {
+				t.Errorf("body of %d: %d bytes are in flight, %d in the outbox", size, s.fl.flightLen, s.out.bytes)
+			}
+			s.fl.up = false
+			s.landed()
+			s.Abort()
+		}
+	})
+}
+
+// An upload whose answer was lost may be at the node. When a relay then refused
+// it for its size, its parts went out under the same number, and the target got
+// the second part twice.
+func TestTooLargeAfterLoss(t *testing.T) {
+	const limit, size = 600 << 10, 3 << 20
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		n.mute, n.rtt = true, 100*time.Millisecond
+		first := true
+		n.setFault(func(i int, ops []wire.Op) (before, after *relay.Failure) {
+			if before, _ = n.refuseAbove(limit)(i, ops); before != nil && first {
+				first = false
+				return nil, lost(relay.Timeout, false)
+			}
+			return before, nil
+		})
+		s := newMux(t, Config{}, 30, n).Open("h", 80)
+		io.WriteString(s, "HEAD")
+		time.Sleep(5 * time.Second)
+		s.Write(noisy(size))
+		s.CloseWrite()
+		_, err := io.Copy(io.Discard, s)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		want := append([]byte("HEAD"), noisy(size)...)
+		if got := n.sessions["s0"].got; !bytes.HasPrefix(want, got) || err == nil && len(got) < len(want) {
+			t.Errorf("the target got %d bytes of %d, or others; %v", len(got), len(want), err)
+		}
+	})
+}
