@@ -37,6 +37,7 @@ type task struct {
 	s       *session  // nil: the RESULT is there already
 	connect bool      // a connect or connect_data
 	barren  bool      // a plain connect, whose RESULT never carries payload or end
+	flood   bool      // a connect_data with so much that more must follow
 	write   bool      // uploads, or ends uploading
 	polls   bool      // is part of a batch of polls
 	shared  bool      // another exchange looks at the session too
@@ -56,6 +57,10 @@ type task struct {
 // bulkUpload is where an upload counts as a part of a stream, which waits for no
 // echo: two full TLS records, more than any keystroke or request head.
 const bulkUpload = 32 << 10
+
+// floodUpload is where the first bytes are surely not all: half of the largest
+// op of ours. The client needs the sid for the rest, and no answer is due yet.
+const floodUpload = 512 << 10
 
 func (n *Node) newExchange() *exchange {
 	x, _ := n.spare.Get().(*exchange)
@@ -202,7 +207,7 @@ func (x *exchange) connect(o *wire.Op, t *task, r *wire.Result) {
 		fail(t, r, badBase64)
 		return
 	}
-	t.connect, t.barren = true, o.Kind == wire.Connect
+	t.connect, t.barren, t.flood = true, o.Kind == wire.Connect, o.Len() >= floodUpload
 	s, err := x.node.connect(o)
 	if err != nil {
 		fail(t, r, connectFailed+err.Error())

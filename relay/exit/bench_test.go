@@ -70,7 +70,7 @@ func BenchmarkBatchSmallOps(b *testing.B) {
 		ops[i] = poll([]byte("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 	}
 	for i := range 25 {
-		sid := r.open("bye.test")
+		sid := r.open("sink.test")
 		r.batch(poll(sid))
 		ops[i] = write(sid, "keystroke")
 	}

@@ -97,7 +97,7 @@ func greet(host string, c *memConn) {
 	switch host {
 	case "hello.test":
 		_, _ = io.WriteString(c, "hello")
-	case "bye.test":
+	case "bye.test", "sink.test":
 		c.say("bye", nil)
 	case "reset.test":
 		c.say("cut", syscall.ECONNRESET)
@@ -109,6 +109,8 @@ func behave(host string, c *memConn) {
 	case "echo.test", "late.test":
 		_, _ = io.Copy(c, c)
 		_ = c.CloseWrite()
+	case "sink.test": // has said all, and listens
+		_, _ = io.Copy(io.Discard, c)
 	case "parrot.test": // says it all again, when all has come
 		all, _ := io.ReadAll(c)
 		c.say(string(all), nil)

@@ -80,8 +80,8 @@ func (s *session) attach(x *exchange, polling bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if polling {
-		if s.poller != nil {
-			s.poller.signal()
+		for _, w := range s.waiters {
+			w.signal() // the poll before is relieved, a bulk upload need not wait
 		}
 		s.poller = x
 	}
@@ -135,7 +135,7 @@ func (s *session) look(x *exchange, t *task) stage {
 		return news
 	case s.dialing:
 		return waiting
-	case t.barren, s.owed:
+	case t.barren, t.flood, s.owed:
 		return news
 	case s.jam%2 == 1 && !s.up.clogged():
 		return news
