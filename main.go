@@ -474,8 +474,6 @@ func embed(cfg *config.Config, log *slog.Logger) (*service, error) {
 	return s, nil
 }
 
-// ---- signals
-
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. The
 // second ends the process.
 func untilSignal(log *slog.Logger) (context.Context, func()) {
