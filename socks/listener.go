@@ -48,7 +48,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			return nil
 		case isTransient(err):
 			delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay)
-			s.log.Warn("cannot accept", "listener", ln.Addr(), "err", err, "retry_in", delay)
+			s.stuck.Do(func() { s.log.Warn("cannot accept", "listener", ln.Addr().String(), "err", err) })
 			s.pause(delay)
 		default:
 			return fmt.Errorf("accepting on %s: %w", ln.Addr(), err)

@@ -75,7 +75,7 @@ type Server struct {
 	front  *front
 	counts counts
 
-	garbage, full rate.Sometimes // sample the log
+	garbage, full, stuck rate.Sometimes // sample the log
 
 	ctx  context.Context // of every Handle and every HTTP request
 	cut  context.CancelFunc
@@ -101,6 +101,7 @@ func New(cfg Config) *Server {
 		guard:     newGuard(cfg.Users),
 		garbage:   rate.Sometimes{First: 1, Interval: complaintEvery},
 		full:      rate.Sometimes{First: 1, Interval: complaintEvery},
+		stuck:     rate.Sometimes{First: 1, Interval: complaintEvery},
 		done:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
 		self:      cfg.Self,
