@@ -191,13 +191,14 @@ func TestLostAnswerOfUpload(t *testing.T) {
 		if _, err := io.ReadAll(s); err != nil {
 			t.Fatal(err)
 		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
 		if !bytes.Equal(n.sessions["s0"].got, want) {
 			t.Error("the target got something else")
 		}
 		if losses == 0 {
 			t.Error("nothing was lost")
 		}
-		s.Close()
 	})
 }
 
