@@ -52,8 +52,9 @@ const (
 	// be working for nobody. It lets the connections of a closed page go together.
 	abortWait = 100 * time.Millisecond
 
-	// signEvery is how often the node gets a sign of life of a flow whose
-	// application does not read. A node reaps after three minutes or more.
+	// signEvery is how often the node gets a sign of life of a flow that wants
+	// nothing: its application does not read, or its target has said all. A
+	// node reaps after three minutes or more.
 	signEvery = time.Minute
 
 	// openWait is how long a flow may wait to be sent at all, when no

@@ -45,7 +45,8 @@ type Config struct {
 
 	// Memory bounds what buffers hold, in bytes: half is for what has arrived
 	// and its application has not taken, a quarter for what is on its way up,
-	// a quarter for bodies.
+	// a quarter for bodies. Every flow may have a little in any case (64 KiB
+	// each way), for without it nothing would move.
 	Memory int64
 
 	Log   *slog.Logger

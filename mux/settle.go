@@ -173,7 +173,7 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 const bodyLeast = 64 << 10
 
 // tooLarge settles an op whose body the relay refused for its size: what it took
-// along goes back, and out again in smaller bodies (finish has learned that).
+// along goes back, and out again in smaller bodies (judge has learned that).
 func (l *loop) tooLarge(s *Stream, x *exchange) {
 	f := &s.fl
 	if f.state == opening {

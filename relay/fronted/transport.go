@@ -121,6 +121,10 @@ func closeOnCancel(ctx context.Context, resp *http.Response) (stop func() bool) 
 	return context.AfterFunc(ctx, func() { resp.Body.Close() })
 }
 
+// Script reports whether the deployment's URL is a script's, which wants its
+// requests in the script's form.
+func (t *Transport) Script() bool { return t.script }
+
 // Close implements relay.Transport.
 func (t *Transport) Close() { t.http.CloseIdleConnections() }
 
