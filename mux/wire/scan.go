@@ -82,24 +82,26 @@ func (s *scanner) text() ([]byte, bool) {
 	return s.unescape()
 }
 
-// skipText consumes a string and leaves it as it is.
+// skipText consumes a string and leaves it as it is. A quote ends it unless an
+// odd number of backslashes stands before it.
 func (s *scanner) skipText() bool {
 	if !s.next('"') {
 		return false
 	}
+	start := s.i
 	for {
 		n := bytes.IndexByte(s.b[s.i:], '"')
 		if n < 0 {
 			return false
 		}
-		k := bytes.IndexByte(s.b[s.i:s.i+n], '\\')
-		if k < 0 {
-			s.i += n + 1
-			return true
+		quote := s.i + n
+		s.i = quote + 1
+		k := quote
+		for k > start && s.b[k-1] == '\\' {
+			k--
 		}
-		s.i += k + 2 // the backslash and what it escapes, a quote perhaps
-		if s.i > len(s.b) {
-			return false
+		if (quote-k)%2 == 0 {
+			return true
 		}
 	}
 }
