@@ -56,6 +56,9 @@ func AppendOp(dst []byte, o *Op) []byte {
 	if o.HasWSeq {
 		dst = appendUint(dst, `,"wseq":`, o.WSeq)
 	}
+	if o.Empty {
+		dst = append(dst, `,"empty":true`...)
+	}
 	if o.Fin {
 		dst = append(dst, `,"fin":true`...)
 	}
@@ -73,7 +76,7 @@ func AppendOp(dst []byte, o *Op) []byte {
 
 // OpFrame is the most that an op takes in a batch beside its host, its sid and
 // its payload: every field present, numbers of 20 digits, the comma before it.
-const OpFrame = len(`,{"op":"connect_data","host":"","port":65535,"d":"","seq":,"wseq":,"fin":true,"rst":true,"max":,"rtt":}`) + 4*20
+const OpFrame = len(`,{"op":"connect_data","host":"","port":65535,"d":"","seq":,"wseq":,"empty":true,"fin":true,"rst":true,"max":,"rtt":}`) + 4*20
 
 // OpLen is the most that o takes in a batch. Payload, which is what matters,
 // counts exactly; nothing is encoded to know it.
@@ -148,6 +151,10 @@ func AppendResult(dst []byte, r *Result) []byte {
 	if r.More > 0 {
 		dst = appendUint(dst, `,"more":`, r.More)
 	}
+	if len(r.IP) > 0 {
+		dst = append(dst, `,"ip":`...)
+		dst = appendString(dst, r.IP)
+	}
 	if len(dst) == start {
 		return append(dst, '{', '}')
 	}
@@ -157,14 +164,14 @@ func AppendResult(dst []byte, r *Result) []byte {
 
 // ResultLen is the most that r takes in an answer.
 func ResultLen(r *Result) int {
-	n := resultFrame + len(r.SID) + 6*(len(r.Err)+len(r.Code)) + Base64Len(r.Len())
+	n := resultFrame + len(r.SID) + 6*(len(r.Err)+len(r.Code)+len(r.IP)) + Base64Len(r.Len())
 	for _, p := range r.Pkts {
 		n += len(`"",`) + Base64Len(len(p))
 	}
 	return n
 }
 
-const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true,"more":,"jam":}`) + 4*20
+const resultFrame = len(`,{"sid":"","d":"","pkts":[],"eof":false,"e":"","code":"","seq":,"off":,"rst":true,"pend":true,"more":,"jam":,"ip":""}`) + 4*20
 
 func appendPkts(dst []byte, pkts [][]byte) []byte {
 	dst = append(dst, `,"pkts":[`...)

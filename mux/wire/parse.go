@@ -112,6 +112,8 @@ func (s *scanner) op(o *Op) bool {
 			o.Seq, o.HasSeq, ok = s.number()
 		case "wseq":
 			o.WSeq, o.HasWSeq, ok = s.number()
+		case "empty":
+			o.Empty, ok = s.bool()
 		case "fin":
 			o.Fin, ok = s.bool()
 		case "rst":
@@ -237,6 +239,8 @@ func (s *scanner) result(r *Result) bool {
 			r.Jam, _, ok = s.number()
 		case "more":
 			r.More, _, ok = s.number()
+		case "ip":
+			r.IP, ok = s.textOrSkip()
 		default:
 			ok = s.skip(1)
 		}

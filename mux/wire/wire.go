@@ -18,8 +18,8 @@
 //
 // Base64 is RFC 4648 section 4, padded. Unknown fields are ignored. Beyond the
 // wire's own fields, which other programs know, ours adds a few that theirs
-// ignore: "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend", "more"
-// and "jam" in a RESULT.
+// ignore: "empty", "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend",
+// "more", "jam" and "ip" in a RESULT.
 //
 // Ownership: a parsed Op, Result or Envelope aliases the text it was parsed
 // from, which the parser overwrites in place (base64 decodes to fewer bytes
@@ -73,6 +73,8 @@ type Op struct {
 	Seq             uint64 // op counter of the session, echoed in the RESULT
 	WSeq            uint64 // counter of the session's uploads, from 0
 
+	Empty bool // ours, UDPOpen, UDPData: one datagram without payload, where no Data means none
+
 	Fin bool   // ours: after Data, the application sends no more (half-close)
 	Rst bool   // ours, Close: end by RST, not by FIN
 	Max uint64 // ours: answer with at most so many bytes of payload; 0 leaves it to the node
@@ -110,6 +112,7 @@ type Result struct {
 	Pend   bool   // ours: the dial has not ended yet
 	Jam    uint64 // ours: odd, and the target does not take what was uploaded; it grows with each change, so that the latest word counts
 	More   uint64 // ours: bytes that the node has, and this answer had no room for
+	IP     []byte // ours, once in a UDP session: the target's address, which its name led to
 }
 
 // CodeUnsupported is the RESULT code of an op that the node does not know.

@@ -76,6 +76,7 @@ func TestAppendOp(t *testing.T) {
 		{"close", Op{Kind: Close, SID: []byte("s")}, `{"op":"close","sid":"s"}`},
 		{"close by reset", Op{Kind: Close, SID: []byte("s"), Rst: true}, `{"op":"close","sid":"s","rst":true}`},
 		{"empty udp_data is a poll", Op{Kind: UDPData, SID: []byte("s")}, `{"op":"udp_data","sid":"s"}`},
+		{"empty datagram", Op{Kind: UDPData, SID: []byte("s"), Empty: true}, `{"op":"udp_data","sid":"s","empty":true}`},
 		{"udp_open", Op{Kind: UDPOpen, Host: []byte("1.1.1.1"), Port: 53, Data: hello}, `{"op":"udp_open","host":"1.1.1.1","port":53,"d":"aGVsbG8="}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -118,6 +119,7 @@ func TestAppendResult(t *testing.T) {
 		{"alive", Result{SID: []byte("s")}, `{"sid":"s","eof":false}`},
 		{"data", Result{SID: []byte("s"), Data: [][]byte{[]byte("x")}, HasOff: true, HasSeq: true, Seq: 3}, `{"sid":"s","d":"eA==","eof":false,"seq":3,"off":0}`},
 		{"pkts", Result{SID: []byte("s"), Pkts: [][]byte{[]byte("x"), {}}}, `{"sid":"s","pkts":["eA==",""],"eof":false}`},
+		{"where a name led to", Result{SID: []byte("s"), HasOff: true, IP: []byte("::1")}, `{"sid":"s","eof":false,"off":0,"ip":"::1"}`},
 		{"unknown op", Result{Err: []byte("unknown op: x"), Code: []byte(CodeUnsupported)}, `{"e":"unknown op: x","code":"UNSUPPORTED_OP"}`},
 		{"pending", Result{SID: []byte("s"), HasOff: true, Pend: true, Jam: 3, More: 9}, `{"sid":"s","eof":false,"off":0,"pend":true,"jam":3,"more":9}`},
 		{"reset", Result{SID: []byte("s"), EOF: true, Rst: true}, `{"sid":"s","eof":true,"rst":true}`},
@@ -155,6 +157,7 @@ func TestOpRoundTrip(t *testing.T) {
 			}
 			o.HasSeq, o.Seq = true, rand.Uint64()
 			o.HasWSeq, o.WSeq = true, rand.Uint64()
+			o.Empty = len(o.Data) == 0 && rand.IntN(2) == 0
 			o.Fin, o.Max, o.RTT = rand.IntN(2) == 0, rand.Uint64N(3), rand.Uint64N(3)
 		}
 		e, err := ParseEnvelope(AppendBatch(nil, "KEY", true, ops))

@@ -1,0 +1,68 @@
+// Package gso moves UDP datagrams in trains: many datagrams of one peer by one
+// system call, where the system can do that.
+package gso
+
+import (
+	"net"
+	"net/netip"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/stats"
+)
+
+// A Train is datagrams of one peer, one after the other in one buffer: all of
+// Size bytes but the last, which may be shorter.
+type Train struct {
+	Peer netip.AddrPort // where it goes to, or came from; the zero value on a connected socket
+	Size int            // 0: one datagram of all of Buf, be it empty
+	Buf  *buf.Buf       // owned by who has the Train
+}
+
+// Count is the number of its datagrams, at least 1.
+func (t *Train) Count() int {
+	n := len(t.Buf.B)
+	if t.Size <= 0 || n <= t.Size {
+		return 1
+	}
+	return (n + t.Size - 1) / t.Size
+}
+
+// At returns its i-th datagram, a part of Buf.
+func (t *Train) At(i int) []byte {
+	if t.Size <= 0 {
+		return t.Buf.B
+	}
+	from := i * t.Size
+	return t.Buf.B[from:min(from+t.Size, len(t.Buf.B))]
+}
+
+// Options are how a socket is to be used.
+type Options struct {
+	GSO, GRO bool // where the system has them; false: never
+	Stats    *stats.UDP
+}
+
+// A Conn is a UDP socket that reads and writes trains. Its methods are safe for
+// concurrent use by one reader and one writer.
+type Conn interface {
+	// ReadTrains waits for something to read, and fills ts with what is there,
+	// at most len(ts) trains and at least one, whose buffers the caller owns
+	// from then on. While it waits it holds none.
+	ReadTrains(ts []Train) (n int, err error)
+
+	// WriteTrains sends ts, which it borrows, in order, waiting for room in the
+	// socket's buffer. What the system refuses is counted and passed over: a
+	// short count of datagrams is no failure of the rest. An error is the end
+	// of the socket, or ECONNREFUSED of a connected one's peer.
+	WriteTrains(ts []Train) (sent int, err error)
+
+	LocalAddr() net.Addr
+	Close() error
+}
+
+// New returns a Conn of an unconnected socket, which it owns. A *net.UDPConn is
+// used in the best way that the system has, another by single datagrams.
+func New(c net.PacketConn, o Options) Conn { return &portable{packet: c, o: o} }
+
+// NewConnected is New for a connected socket.
+func NewConnected(c net.Conn, o Options) Conn { return &portable{conn: c, o: o} }
