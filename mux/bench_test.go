@@ -42,7 +42,7 @@ func gatherer() (round func()) {
 			s.mu.Lock()
 			s.out.add(buf.Copy(payload))
 			s.mu.Unlock()
-			l.note(s)
+			l.note(&s.fl.flow)
 		}
 		for l.front(&l.ready) != nil {
 			l.ds[0].Account.sem.TryAcquire(1)

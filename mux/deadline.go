@@ -66,7 +66,7 @@ func (s *Stream) SetWriteDeadline(t time.Time) error {
 func (s *Stream) LocalAddr() net.Addr { return addr{} }
 
 // RemoteAddr implements net.Conn.
-func (s *Stream) RemoteAddr() net.Addr { return addr{s.host, s.port} }
+func (s *Stream) RemoteAddr() net.Addr { return addr{s.fl.host, s.fl.port} }
 
 type addr struct {
 	host string

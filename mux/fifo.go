@@ -35,3 +35,13 @@ func (q *fifo[T]) pop() T {
 	q.n--
 	return v
 }
+
+// unpop puts v in front of the oldest.
+func (q *fifo[T]) unpop(v T) {
+	if q.n == len(q.ring) {
+		q.grow()
+	}
+	q.head = (q.head - 1) & (len(q.ring) - 1)
+	q.ring[q.head] = v
+	q.n++
+}

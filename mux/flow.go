@@ -1,41 +1,78 @@
 package mux
 
 import (
+	"sync/atomic"
 	"time"
 
 	"relaymux/mux/buf"
 	"relaymux/mux/wire"
 )
 
-// A flow is what the loop alone knows of a stream.
+// A flow is what the loop knows of one, TCP or UDP. All of it is the loop's
+// alone, but for what never changes and noted.
 type flow struct {
+	side side
+	host string
+	port uint16
+	kind wire.Kind // of its ops that carry data, and of its polls: wire.Data or wire.UDPData
+
+	noted atomic.Bool // it is in the loop's channel
+
 	state state
 	sid   []byte
 	ours  bool // its node is relaymux
+	polls int  // in flight
 
-	up    bool // an op that opens, uploads or ends the sending is in flight
-	polls int  // polls in flight
-	wseq  uint64
-	jam   uint64 // odd: the target does not take what it was sent, nothing more until it does
+	queue     queue     // where it stands
+	turn      uint32    // counts its moves, so that a place it has left is known as such
+	since     time.Time // since when
+	ops       int       // in ready: how many it has
+	weight    int       // in ready: their encoded bytes, about
+	pollAt    time.Time // it asks for data not before
+	polledFor time.Time // the same when it took its place in polls
+	window    int       // bytes that it asks for at once
+	failing   time.Time // the first of a row of failed exchanges
+}
 
-	// The upload in flight, kept until its RESULT is here: if the exchange
-	// fails and the node knows about wseq, exactly the same goes out again.
-	flight    []*buf.Buf
-	flightLen int
-	flightFin bool
-	resend    bool      // the upload of flight is due again
-	doubt     bool      // and the node may have it already: it must go out exactly as it was
-	finDone   bool      // the node knows that no more comes
-	finAt     time.Time // since when it knows, or since bytes came last
-	deaf      bool      // a stock node ended the session with the target's FIN
+// A side is what the two kinds of flow, *Stream and *UDP, do differently. Its
+// methods run on the loop, but for deliver, and none of them blocks.
+type side interface {
+	// wants decides what the flow is to do next.
+	wants() want
 
-	queue   queue     // where it stands
-	turn    uint32    // counts its moves, so that a place it has left is known as such
-	since   time.Time // since when
-	weight  int       // in ready: encoded bytes, about
-	pollAt  time.Time // it asks for data not before
-	window  int       // bytes that it asks for at once
-	failing time.Time // the first of a row of failed exchanges
+	// compose makes the op that the flow stands in ready for, of at most room
+	// encoded bytes, and reports whether it fits; the first of a batch should.
+	// A UDP op's datagram goes with the exchange, which owns it until settle.
+	compose(op *wire.Op, d *deployment, room int, first bool) (_ datagram, fits bool)
+
+	// deliver takes what r brought, on a worker's goroutine. r's payload is part
+	// of body.
+	deliver(r *wire.Result, body *buf.Buf) outcome
+
+	// settle draws the consequences of an op's outcome, that of a close excepted.
+	// It takes over the datagram that compose gave, if any.
+	settle(l *loop, op *wire.Op, o *outcome, x *exchange, d datagram)
+
+	// fail ends the flow for want of a way, or because its target did.
+	fail(err error)
+
+	// stop ends the flow because the program stops.
+	stop()
+
+	// reset reports whether its target is to be told of the end by RST.
+	reset() bool
+
+	// dropped is called once, when the loop lets the flow go.
+	dropped()
+}
+
+// A want is what a flow is to do next.
+type want struct {
+	queue  queue // where it should stand, inNone if it waits for something
+	over   bool  // the loop has nothing more to do with it
+	ops    int   // in ready: how many ops it has
+	weight int   // in ready: their encoded bytes, about
+	window int   // in ready: bytes that the next one should ask for
 }
 
 type state uint8
@@ -54,187 +91,35 @@ const (
 	inNone    queue = iota
 	inReady         // has an op that should go soon
 	inPolls         // wants data
-	inLazy          // has an op that can wait for company
-	inAbort         // the same, after it was given up
+	inAbort         // has a close that should go soon: it was given up
+	inLazy          // has a close that can wait for company
+	inLinger        // has a close that hardly matters
 	inStalled       // wants nothing now: only a sign of life, now and then
 )
 
-// interactive is the size of an upload below which its own op waits for what
-// the target answers, a keystroke's echo say. From there on it is bulk, which
-// our node acknowledges at once while a poll beside it brings the data.
-const interactive = 32 << 10
-
-// A view is what the loop has to know of a stream's shared half to decide.
-type view struct {
-	started, over, clean bool // over: nothing more to or from the application
-	out                  int
-	fin, eof, gap        bool
-	hungry               bool
-}
-
-func (s *Stream) view() view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return view{
-		started: s.started, over: s.err != nil, clean: s.clean,
-		out: s.out.bytes, fin: s.out.fin, eof: s.in.ended, gap: s.in.gap(),
-		hungry: s.hungry(),
-	}
-}
-
-// hungry reports whether the application is ready for more: little waits for
-// it; or nothing, when memory is short. mu is held.
-func (s *Stream) hungry() bool {
-	s.starved = s.in.bytes > 0 && s.m.budget.Free() <= 0
-	return s.in.bytes < inLow && !s.starved
-}
-
-// wants decides what a flow is to do next: which queue it should stand in, or
-// inNone if it waits for something, or that it is over. Pure.
-func (f *flow) wants(v view) (q queue, over bool) {
-	alone := f.ours || f.polls == 0 // a stock node gets one op of a flow at a time
-	switch {
-	case f.state == closing:
-		return inNone, false
-	case v.over && !v.clean:
-		return f.wantsAbort()
-	case f.state == fresh && v.over && v.out == 0 && !f.resend:
-		return inNone, true // closed without a word
-	case f.state == fresh && v.started:
-		return inReady, false
-	case f.state != open:
-		return inNone, false
-	case f.deaf:
-		return inNone, v.over
-	case !f.up && alone && f.jam%2 == 0 && (f.resend || v.out > 0):
-		return inReady, false
-	case f.up && (v.over || !f.ours || f.flightLen < interactive):
-		return inNone, false // its RESULT, or the poll that is held, brings what comes
-	case v.over && (f.resend || v.out > 0):
-		// While anything of the application's is unsent, nothing is closed:
-		// a held poll, or a target that does not read, is in the way of it.
-		return f.wantsRoom(v)
-	case v.over:
-		return f.wantsClose(v)
-	case !f.up && alone && v.fin && v.out == 0 && !f.resend && !f.finDone && !v.eof:
-		return inReady, false
-	case f.polls > 0 || v.eof && !f.ours:
-		return inNone, false
-	case v.eof || !v.hungry:
-		return inStalled, false
-	}
-	return inPolls, false
-}
-
-func (f *flow) halfWait() time.Duration {
-	if f.ours {
-		return halfWait
-	}
-	return halfWaitStock
-}
-
-// wantsRoom is for a stream that is over for its application and has bytes
-// left that cannot go now. The poll that tells when they can must not be
-// missing.
-func (f *flow) wantsRoom(v view) (queue, bool) {
-	switch {
-	case f.polls > 0:
-		return inNone, false
-	case v.eof:
-		return inStalled, false // a poll would be answered at once
-	}
-	return inPolls, false
-}
-
-// wantsClose is for a stream whose both ends are done and whose bytes have all
-// been sent. A node that knows so by itself is not told.
-func (f *flow) wantsClose(v view) (queue, bool) {
-	if v.eof && (f.finDone || !f.ours) {
-		return inNone, true
-	}
-	return inLazy, false
-}
-
-func (f *flow) wantsAbort() (queue, bool) {
-	switch {
-	case f.state == opening:
-		return inNone, false // its RESULT will say what to close
-	case f.state == open:
-		return inAbort, false
-	}
-	return inNone, true
-}
-
-// upload fills op with what the outbox has, at most limit encoded bytes for
-// all of the op, and reports whether it fits; the first op of a batch always
-// does. What is due again goes out as it was.
-func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
-	f := &s.fl
-	room := payloadRoom(op, limit)
-	if f.resend {
-		if f.flightLen > room && !first {
-			return false
+// wake tells the loop that something changed. It blocks while the loop has too
+// much to read, which is what slows the applications down; the side's lock
+// must not be held.
+func (f *flow) wake(m *Mux) {
+	if f.noted.CompareAndSwap(false, true) {
+		select {
+		case m.wake <- f:
+		case <-m.stopped:
 		}
-	} else if !s.takeOff(min(room, opLimit), first) {
-		return false
 	}
-	for _, b := range f.flight {
-		op.Data = append(op.Data, b.B)
-	}
-	op.Fin = f.flightFin
-	f.resend, f.up = false, true
-	return true
 }
 
-// takeOff moves the outbox to the flight, and reports whether anything fit.
-func (s *Stream) takeOff(room int, split bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := &s.fl
-	had := s.out.bytes
-	if split {
-		s.out.split(room)
-	}
-	var all bool
-	f.flight, all = s.out.take(f.flight[:0], room)
-	f.flightLen = had - s.out.bytes
-	f.flightFin = all && s.out.fin && s.err == nil
-	return f.flightLen > 0 || had == 0
-}
-
-// payloadRoom is how many bytes of payload op may have to take no more than
-// limit bytes in the body.
-func payloadRoom(op *wire.Op, limit int) int {
-	return max(0, (limit-wire.OpLen(op))/4*3)
-}
-
-// landed releases the flight: the node has it, or nobody ever will.
-func (s *Stream) landed() {
-	f := &s.fl
-	n := f.flightLen
-	for i, b := range f.flight {
-		b.Release()
-		f.flight[i] = nil
-	}
-	f.flight, f.flightLen, f.doubt = f.flight[:0], 0, false
-	if cap(f.flight) > 16 {
-		f.flight = nil
-	}
-	if n == 0 {
-		return
-	}
-	s.mu.Lock()
-	s.out.held -= n
-	s.cond.Broadcast()
-	s.mu.Unlock()
-}
-
-// unload puts the flight back to the front of the outbox.
-func (s *Stream) unload() {
-	f := &s.fl
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.out.bufs = append(f.flight, s.out.bufs...)
-	s.out.bytes += f.flightLen
-	f.flight, f.flightLen, f.flightFin, f.resend = nil, 0, false, false
+// An outcome is what the loop has to know of one op's RESULT. The payload is
+// with the flow's side already.
+type outcome struct {
+	got         bool // there was a RESULT; else the exchange failed
+	sid         []byte
+	n           int // bytes of payload
+	pkts        int // UDP: datagrams
+	more        int // bytes that the node has left
+	jam         uint64
+	ours        bool
+	over        bool // no session at the node any more
+	unsupported bool
+	err         error // the op failed
 }

@@ -95,21 +95,21 @@ func TestJam(t *testing.T) {
 // of what the loop looks at.
 func TestNeverCloseWithBytesUnsent(t *testing.T) {
 	both := []bool{false, true}
-	check := func(f *flow, v view) {
+	check := func(f *tcpFlow, v view) {
 		unsent := v.out > 0 || f.resend
 		aborted := v.over && !v.clean
 		q, over := f.wants(v)
 		if unsent && !aborted && (q == inLazy || q == inAbort || over && !f.deaf) {
-			t.Errorf("%+v, %+v: queue %d, over %v", *f, v, q, over)
+			t.Errorf("%+v, %+v: queue %d, over %v", f, v, q, over)
 		}
 		if unsent && f.state == open && f.jam%2 == 1 && q == inReady {
-			t.Errorf("%+v, %+v: uploads to a target that does not read", *f, v)
+			t.Errorf("%+v, %+v: uploads to a target that does not read", f, v)
 		}
 	}
 	for bits := range 1 << 13 {
 		bit := func(i int) bool { return bits>>i&1 == 1 }
 		for state := fresh; state <= open; state++ {
-			f := &flow{state: state, ours: bit(0), up: bit(1), resend: bit(2), finDone: bit(3), deaf: bit(4)}
+			f := &tcpFlow{flow: flow{state: state, ours: bit(0)}, up: bit(1), resend: bit(2), finDone: bit(3), deaf: bit(4)}
 			v := view{over: bit(5), clean: bit(6), fin: bit(7), eof: bit(8), gap: bit(9), hungry: bit(10), started: true}
 			if bit(11) {
 				f.polls = 1

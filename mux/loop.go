@@ -10,7 +10,7 @@ import (
 )
 
 // The loop is the goroutine that gathers ops. It waits for three things: a
-// stream has something new; a slot came free, with the outcome of its
+// flow has something new; a slot came free, with the outcome of its
 // exchange; time is up for something that waited. After each it sends what
 // should go now. All of its fields are its own.
 type loop struct {
@@ -21,19 +21,22 @@ type loop struct {
 	launch   func(*exchange) // starts its worker
 	slots    int             // of all accounts together
 
-	// Streams that stand in line, each in at most one of these (flow.queue).
-	// Who has left a line is passed over when that place comes up.
-	ready fifo[place] // has an op that should go soon
-	fresh fifo[place] // of these, who asks for a session
-	polls fifo[place] // wants data; in the order of flow.pollAt, about
-	lazy  fifo[place] // a close, which rides with others or waits lazyWait for that
-	abort fifo[place] // the same, of a flow that was given up; waits abortWait
-	stall fifo[place] // wants nothing; the node must not take that for its end
+	// Flows that stand in line, each in at most one of these (flow.queue). Who
+	// has left a line is passed over when that place comes up.
+	ready  fifo[place] // has an op that should go soon
+	fresh  fifo[place] // of these, who asks for a session
+	polls  schedule    // wants data; by flow.pollAt
+	abort  fifo[place] // a close, of a flow that was given up; waits abortWait for company
+	lazy   fifo[place] // a close, which rides with others or waits lazyWait for that
+	linger fifo[place] // the same, of a UDP flow that was hardly used; waits lingerWait
+	stall  fifo[place] // wants nothing; the node must not take that for its end
 
-	count  int       // streams that stand in ready
-	weight int       // encoded bytes that they have, about
-	last   time.Time // the newest arrival in ready
-	before time.Time // the arrival before the oldest in ready
+	count   int       // flows that stand in ready
+	streams int       // of these, the TCP ones
+	ops     int       // that those in ready have
+	weight  int       // encoded bytes of these, about
+	last    time.Time // the newest arrival in ready
+	before  time.Time // the arrival before the oldest in ready
 
 	inFlight int         // exchanges
 	heldNow  []*exchange // of which polls, the oldest first
@@ -51,6 +54,10 @@ const (
 	// abortWait is the same for a flow that was given up, whose target may still
 	// be working for nobody. It lets the connections of a closed page go together.
 	abortWait = 100 * time.Millisecond
+
+	// lingerWait is the same for a UDP flow that was hardly used: one query, one
+	// answer. All that its node has of it is a socket, which it reaps by itself.
+	lingerWait = time.Minute
 
 	// signEvery is how often the node gets a sign of life of a flow that wants
 	// nothing: its application does not read, or its target has said all. A
@@ -88,16 +95,16 @@ func (l *loop) run() {
 		l.fire(now)
 		l.arm(now)
 	}
-	for _, s := range l.m.all() {
-		l.letGo(s)
+	for _, f := range l.m.all() {
+		l.letGo(f)
 	}
 	l.m.cancel()
 }
 
 func (l *loop) wait() {
 	select {
-	case s := <-l.m.wake:
-		l.note(s)
+	case f := <-l.m.wake:
+		l.note(f)
 	case x := <-l.m.done:
 		l.finish(x)
 	case <-l.timer.C:
@@ -116,12 +123,12 @@ func (l *loop) over() bool {
 }
 
 // catchUp takes in what else has happened, so that it can travel together. It
-// is bounded by the channel's size, for streams do not stop talking.
+// is bounded by the channel's size, for flows do not stop talking.
 func (l *loop) catchUp() {
 	for range wakeQueue {
 		select {
-		case s := <-l.m.wake:
-			l.note(s)
+		case f := <-l.m.wake:
+			l.note(f)
 		case x := <-l.m.done:
 			l.finish(x)
 		default:
@@ -132,53 +139,50 @@ func (l *loop) catchUp() {
 
 func (l *loop) close() {
 	l.quit, l.closing = nil, true
-	for _, s := range l.m.all() {
-		s.end(ErrStopped, false)
-		l.consider(s)
+	for _, f := range l.m.all() {
+		f.side.stop()
+		l.consider(f)
 	}
 }
 
-func (l *loop) note(s *Stream) {
-	s.noted.Store(false)
-	l.consider(s)
+func (l *loop) note(f *flow) {
+	f.noted.Store(false)
+	l.consider(f)
 }
 
-// consider puts s in the line where it belongs now, or lets it go.
-func (l *loop) consider(s *Stream) {
-	f := &s.fl
+// consider puts f in the line where it belongs now, or lets it go.
+func (l *loop) consider(f *flow) {
 	if f.state == gone {
 		return
 	}
-	v := s.view()
-	q, over := f.wants(v)
-	if over {
-		l.letGo(s)
+	w := f.side.wants()
+	if w.over {
+		l.letGo(f)
 		return
 	}
-	if q == inReady {
-		w := wire.OpFrame + wire.Base64Len(min(v.out, opLimit))
+	if w.queue == inReady {
 		if f.queue == inReady {
-			l.weight += w - f.weight
+			l.ops += w.ops - f.ops
+			l.weight += w.weight - f.weight
 		}
-		f.weight = w
+		f.ops, f.weight = w.ops, w.weight
 	}
-	if q != f.queue {
-		l.line(s, q)
+	if w.queue != f.queue || w.queue == inPolls && f.pollAt.Before(f.polledFor) {
+		l.line(f, w.queue)
 	}
 }
 
-// A place in a line. It is s's only while turn is the flow's.
+// A place in a line. It is f's only while turn is the flow's.
 type place struct {
-	s    *Stream
+	f    *flow
 	turn uint32
 }
 
-// line moves s into another line.
-func (l *loop) line(s *Stream, q queue) {
-	f := &s.fl
+// line moves f into another line, or to the end of its own.
+func (l *loop) line(f *flow, q queue) {
 	l.leave(f)
 	f.queue, f.since = q, time.Now()
-	at := place{s, f.turn}
+	at := place{f, f.turn}
 	switch q {
 	case inReady:
 		if l.count == 0 {
@@ -186,17 +190,24 @@ func (l *loop) line(s *Stream, q queue) {
 		}
 		l.last = f.since
 		l.count++
+		if f.kind == wire.Data {
+			l.streams++
+		}
+		l.ops += f.ops
 		l.weight += f.weight
 		l.ready.push(at)
 		if f.state == fresh {
 			l.fresh.push(at)
 		}
 	case inPolls:
-		l.polls.push(at)
-	case inLazy:
-		l.lazy.push(at)
+		f.polledFor = f.pollAt
+		l.polls.push(at, f.pollAt)
 	case inAbort:
 		l.abort.push(at)
+	case inLazy:
+		l.lazy.push(at)
+	case inLinger:
+		l.linger.push(at)
 	case inStalled:
 		l.stall.push(at)
 	}
@@ -206,33 +217,50 @@ func (l *loop) line(s *Stream, q queue) {
 func (l *loop) leave(f *flow) {
 	if f.queue == inReady {
 		l.count--
+		if f.kind == wire.Data {
+			l.streams--
+		}
+		l.ops -= f.ops
 		l.weight -= f.weight
 	}
 	f.queue = inNone
 	f.turn++
 }
 
-// letGo ends the loop's interest in s.
-func (l *loop) letGo(s *Stream) {
-	f := &s.fl
+// letGo ends the loop's interest in f.
+func (l *loop) letGo(f *flow) {
 	if f.state == gone {
 		return
 	}
 	l.leave(f)
-	if !f.up {
-		s.landed()
-	}
 	f.state = gone
-	l.m.forget(s)
+	l.m.forget(f)
+	f.side.dropped()
 }
 
-// front returns the first stream of a line, or nil.
-func (l *loop) front(q *fifo[place]) *Stream {
+// front returns the first flow of a line, or nil.
+func (l *loop) front(q *fifo[place]) *flow {
 	for q.len() > 0 {
-		if at := q.peek(); at.turn == at.s.fl.turn {
-			return at.s
+		if at := q.peek(); at.turn == at.f.turn {
+			return at.f
 		}
 		q.pop()
+	}
+	return nil
+}
+
+// nextPoll returns the flow that asks for data first, or nil.
+func (l *loop) nextPoll() *flow {
+	for l.polls.len() > 0 {
+		f := l.polls.first().f
+		switch {
+		case l.polls.first().turn != f.turn:
+			l.polls.pop()
+		case f.pollAt.After(f.polledFor): // put off since
+			l.line(f, inPolls)
+		default:
+			return f
+		}
 	}
 	return nil
 }
@@ -241,7 +269,7 @@ func (l *loop) front(q *fifo[place]) *Stream {
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
 	for l.front(&l.ready) != nil && !l.readyAt().After(now) {
-		d := l.pick(now, noReserve)
+		d := l.pick(now, l.opsReserve())
 		if d == nil {
 			break
 		}
@@ -255,7 +283,7 @@ func (l *loop) fire(now time.Time) {
 		}
 		l.sendPolls(d, now)
 	}
-	if s := l.nextClose(); s != nil && !l.closeAt(s).After(now) {
+	if f := l.nextClose(); f != nil && !l.closeAt(f).After(now) {
 		if d := l.pick(now, noReserve); d != nil {
 			l.sendOps(d, now)
 		}
@@ -265,16 +293,26 @@ func (l *loop) fire(now time.Time) {
 // showSigns lets stalled flows whose time has come poll for next to nothing.
 func (l *loop) showSigns(now time.Time) {
 	for {
-		s := l.front(&l.stall)
-		if s == nil || now.Sub(s.fl.since) < signEvery {
+		f := l.front(&l.stall)
+		if f == nil || now.Sub(f.since) < signEvery {
 			return
 		}
-		s.fl.window, s.fl.pollAt = windowSign, now
-		l.line(s, inPolls)
+		f.window, f.pollAt = windowSign, now
+		l.line(f, inPolls)
 	}
 }
 
 func noReserve(*deployment) int { return 0 }
+
+// opsReserve is what a batch of ops leaves to others: nothing if it has any of
+// a TCP flow; as much as polls do if it has datagrams only, so that a flood of
+// those does not delay a keystroke by a round trip.
+func (l *loop) opsReserve() func(*deployment) int {
+	if l.streams > 0 {
+		return noReserve
+	}
+	return holdReserve
+}
 
 // holdReserve is what polls leave of a deployment's slots to ops that should
 // not wait: a fifth, at least one, unless there is only one in all.
@@ -294,8 +332,8 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 // readyAt is when the batch that ready makes should go; ready is not empty.
 func (l *loop) readyAt() time.Time {
 	g := gathering{
-		ops: l.count, bytes: l.weight, maxBytes: l.maxBytes,
-		first: l.front(&l.ready).fl.since, last: l.last, before: l.before,
+		ops: l.ops, bytes: l.weight, maxBytes: l.maxBytes,
+		first: l.front(&l.ready).since, last: l.last, before: l.before,
 		busy: l.inFlight - len(l.heldNow), slots: l.slots, rtt: l.floor(),
 	}
 	return l.pacing.fireAt(g)
@@ -312,28 +350,31 @@ func (l *loop) floor() (rtt time.Duration) {
 }
 
 func (l *loop) pollDue(now time.Time) bool {
-	s := l.front(&l.polls)
-	return s != nil && len(l.heldNow) < maxHolds(l.slots) && !s.fl.pollAt.After(now)
+	f := l.nextPoll()
+	return f != nil && len(l.heldNow) < maxHolds(l.slots) && !f.pollAt.After(now)
 }
 
-// nextClose is the stream whose close is due first, or nil.
-func (l *loop) nextClose() *Stream {
-	a, b := l.front(&l.abort), l.front(&l.lazy)
-	if a == nil || b != nil && l.closeAt(b).Before(l.closeAt(a)) {
-		return b
+// nextClose is the flow whose close is due first, or nil.
+func (l *loop) nextClose() (next *flow) {
+	for _, q := range []*fifo[place]{&l.abort, &l.lazy, &l.linger} {
+		if f := l.front(q); f != nil && (next == nil || l.closeAt(f).Before(l.closeAt(next))) {
+			next = f
+		}
 	}
-	return a
+	return next
 }
 
 // closeAt is when a close goes even without company.
-func (l *loop) closeAt(s *Stream) time.Time {
+func (l *loop) closeAt(f *flow) time.Time {
 	switch {
 	case l.closing:
-		return s.fl.since
-	case s.fl.queue == inAbort:
-		return s.fl.since.Add(abortWait)
+		return f.since
+	case f.queue == inAbort:
+		return f.since.Add(abortWait)
+	case f.queue == inLinger:
+		return f.since.Add(lingerWait)
 	}
-	return s.fl.since.Add(lazyWait)
+	return f.since.Add(lazyWait)
 }
 
 // finish draws the consequences of an exchange that has ended.
@@ -347,12 +388,12 @@ func (l *loop) finish(x *exchange) {
 		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
 	}
 	l.m.budget.Return(x.reserve)
-	for i := range x.streams {
+	for i := range x.out {
 		x.brought += x.out[i].n
 	}
 	l.judge(x)
-	for i, s := range x.streams {
-		l.settle(s, &x.ops[i], &x.out[i], x)
+	for i, f := range x.flows {
+		l.settle(f, i, x)
 	}
 	x.free()
 }
@@ -401,12 +442,12 @@ func (l *loop) expire(now time.Time) {
 
 func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
 	for {
-		s := l.front(q)
-		if s == nil || now.Sub(s.fl.since) < limit {
+		f := l.front(q)
+		if f == nil || now.Sub(f.since) < limit {
 			return
 		}
-		l.leave(&s.fl) // whatever comes of it, not here again
-		l.fail(s, l.down())
+		l.leave(f) // whatever comes of it, not here again
+		l.fail(f, l.down())
 	}
 }
 
@@ -426,10 +467,10 @@ func (l *loop) down() error {
 	return e
 }
 
-// fail ends a stream on the loop's side.
-func (l *loop) fail(s *Stream, err error) {
-	s.fail(err)
-	l.consider(s)
+// fail ends a flow on the loop's side.
+func (l *loop) fail(f *flow, err error) {
+	f.side.fail(err)
+	l.consider(f)
 }
 
 // arm sets the timer to when something is due next.
@@ -440,23 +481,23 @@ func (l *loop) arm(now time.Time) {
 			next = t
 		}
 	}
-	if s := l.front(&l.ready); s != nil {
+	if f := l.front(&l.ready); f != nil {
 		due(l.readyAt())
-		due(s.fl.since.Add(grace))
+		due(f.since.Add(grace))
 	}
-	if s := l.front(&l.fresh); s != nil {
-		due(s.fl.since.Add(openWait))
+	if f := l.front(&l.fresh); f != nil {
+		due(f.since.Add(openWait))
 	}
-	if s := l.front(&l.polls); s != nil {
-		due(s.fl.pollAt)
+	if f := l.nextPoll(); f != nil {
+		due(f.pollAt)
 	}
-	if s := l.nextClose(); s != nil {
-		due(l.closeAt(s))
+	if f := l.nextClose(); f != nil {
+		due(l.closeAt(f))
 	}
-	if s := l.front(&l.stall); s != nil {
-		due(s.fl.since.Add(signEvery))
+	if f := l.front(&l.stall); f != nil {
+		due(f.since.Add(signEvery))
 	}
-	if l.ready.len()+l.polls.len()+l.lazy.len()+l.abort.len() > 0 {
+	if l.ready.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)

@@ -1,7 +1,7 @@
 // Package mux carries many flows by few exchanges.
 //
-// Words: an application's flow is one TCP connection (or, later, one UDP
-// pair). It becomes ops; a batch of ops is the body of one exchange, a request
+// Words: an application's flow is one TCP connection or one UDP pair, that is
+// what it exchanges with one destination. It becomes ops; a batch of ops is the body of one exchange, a request
 // and its answer; an exchange goes through a deployment, one relay URL, and
 // takes one of the slots that the deployment's account has. A hold is an
 // exchange that only asks for data, and that the node keeps open until there
@@ -11,16 +11,19 @@
 // into which exchange, when, and through which deployment (loop.go, and the
 // pure decisions in batch.go, pick.go, poll.go). It never blocks: each
 // exchange has a worker (worker.go), which encodes, waits for the relay,
-// decodes in place and hands the payload to the streams. Streams (stream.go,
-// relay.go) are the applications' side.
+// decodes in place and hands the payload to the flows. Streams (stream.go,
+// relay.go; tcp.go is what the loop knows of them) and UDP flows (udp.go,
+// packets.go) are the applications' side.
 package mux
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,22 +52,28 @@ type Config struct {
 	// each way), for without it nothing would move.
 	Memory int64
 
+	// Stale is the age at which a waiting datagram is dropped; 0 keeps them all.
+	Stale time.Duration
+
 	Log   *slog.Logger
 	Stats *stats.Mux // may be nil
+	UDP   *stats.UDP // may be nil
 }
 
-// A Mux carries streams. Its methods are safe for concurrent use.
+// A Mux carries flows. Its methods are safe for concurrent use.
 type Mux struct {
 	log    *slog.Logger
 	stats  *stats.Mux
+	udp    *stats.UDP
+	stale  time.Duration
 	memory int64       // bytes that may be used in all: half for budget, a quarter each for uploads and bodies
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
 	heavies *semaphore.Weighted // who may keep a core busy
 
-	wake    chan *Stream   // a stream changed
+	wake    chan *flow     // a flow changed
 	done    chan *exchange // a slot came free
-	quit    chan struct{}  // closed: no new streams, end the old ones
+	quit    chan struct{}  // closed: no new flows, end the old ones
 	stopped chan struct{}  // closed: the loop has ended
 	ctx     context.Context
 	cancel  context.CancelFunc // ends the exchanges
@@ -72,15 +81,16 @@ type Mux struct {
 	outMost atomic.Int64 // bytes that a flow may have on their way up
 
 	mu      sync.Mutex
-	streams map[*Stream]struct{} // all that the loop has not let go of
-	live    int                  // of which are not over yet
+	flows   map[*flow]struct{} // all that the loop has not let go of
+	live    int                // of which are not over yet
+	streams int                // of which are TCP
 	closing bool
-	drained chan struct{} // not nil: somebody waits for live to be 0
+	drained chan struct{} // not nil: somebody waits for streams to be 0
 
 	loop loop
 }
 
-// wakeQueue is how many streams may have something to say before the loop has
+// wakeQueue is how many flows may have something to say before the loop has
 // listened; then they wait. It only evens out bursts.
 const wakeQueue = 256
 
@@ -88,17 +98,20 @@ const wakeQueue = 256
 // borrowed.
 func New(c Config) *Mux {
 	m := &Mux{
-		log: c.Log, stats: c.Stats,
+		log: c.Log, stats: c.Stats, udp: c.UDP, stale: c.Stale,
 		memory:  c.Memory,
 		budget:  buf.NewBudget(c.Memory / 2),
 		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
-		wake:    make(chan *Stream, wakeQueue),
+		wake:    make(chan *flow, wakeQueue),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),
-		streams: make(map[*Stream]struct{}),
+		flows:   make(map[*flow]struct{}),
 	}
 	if m.stats == nil {
 		m.stats = new(stats.Mux)
+	}
+	if m.udp == nil {
+		m.udp = new(stats.UDP)
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -130,20 +143,29 @@ func New(c Config) *Mux {
 // does not wait; Stream.Wait does.
 func (m *Mux) Open(host string, port uint16) *Stream {
 	s := newStream(m, host, port)
-	m.mu.Lock()
-	closing := m.closing
-	m.live++
-	m.shareOut()
-	if !closing {
-		m.streams[s] = struct{}{}
-	}
-	m.mu.Unlock()
 	m.stats.Flows.Add(1)
 	m.stats.FlowsOpen.Add(1)
-	if closing {
+	if !m.enter(&s.fl.flow) {
 		s.end(ErrStopped, false)
 	}
 	return s
+}
+
+// enter makes f live, and reports whether the loop will hear of it: not when
+// the Mux is being closed.
+func (m *Mux) enter(f *flow) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.live++
+	if f.kind == wire.Data {
+		m.streams++
+	}
+	m.shareOut()
+	if m.closing {
+		return false
+	}
+	m.flows[f] = struct{}{}
+	return true
 }
 
 // Dial is Open as a dial function: the connection opens with what is written
@@ -154,20 +176,11 @@ func (m *Mux) Dial(ctx context.Context, host string, port uint16) (net.Conn, err
 	return s, nil
 }
 
-// forget lets a stream go. The loop calls it, once for each.
-func (m *Mux) forget(s *Stream) {
+// forget lets a flow go. The loop calls it, once for each.
+func (m *Mux) forget(f *flow) {
 	m.mu.Lock()
-	delete(m.streams, s)
-	m.mu.Unlock()
-	s.mu.Lock()
-	s.out.drop()
-	err, clean := s.err, s.clean
-	s.mu.Unlock()
-	if clean || err == errAborted || err == ErrStopped {
-		m.log.Debug("flow ended", "host", s.host, "port", s.port)
-	} else {
-		m.log.Info("flow failed", "host", s.host, "port", s.port, "reason", err)
-	}
+	defer m.mu.Unlock()
+	delete(m.flows, f)
 }
 
 // shareOut divides a quarter of the memory among the live flows, for what is on
@@ -177,25 +190,30 @@ func (m *Mux) shareOut() {
 	m.outMost.Store(min(max(share, buf.Max), outLimit))
 }
 
-// ended counts a stream that is over for its application. What the node has to
+// ended counts a flow that is over for its application. What the node has to
 // hear of that may still wait for company.
-func (m *Mux) ended() {
-	m.stats.FlowsOpen.Add(-1)
+func (m *Mux) ended(f *flow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.live--
 	m.shareOut()
-	if m.live == 0 && m.drained != nil {
+	if f.kind == wire.UDPData {
+		m.udp.FlowsOpen.Add(-1)
+		return
+	}
+	m.stats.FlowsOpen.Add(-1)
+	m.streams--
+	if m.streams == 0 && m.drained != nil {
 		close(m.drained)
 		m.drained = nil
 	}
 }
 
-// Drain returns when all streams are over, or when ctx is done. Only one may
-// wait.
+// Drain returns when all streams are over, or when ctx is done; UDP flows have
+// no end to wait for. Only one may wait.
 func (m *Mux) Drain(ctx context.Context) {
 	m.mu.Lock()
-	if m.live == 0 {
+	if m.streams == 0 {
 		m.mu.Unlock()
 		return
 	}
@@ -208,7 +226,7 @@ func (m *Mux) Drain(ctx context.Context) {
 	}
 }
 
-// Close ends all streams, tells the node so, and returns when the last
+// Close ends all flows, tells the node so, and returns when the last
 // exchange has ended, or cancels what still runs when ctx is done.
 func (m *Mux) Close(ctx context.Context) error {
 	m.mu.Lock()
@@ -228,14 +246,10 @@ func (m *Mux) Close(ctx context.Context) error {
 	return fmt.Errorf("closing flows: %w", ctx.Err())
 }
 
-func (m *Mux) all() []*Stream {
+func (m *Mux) all() []*flow {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := make([]*Stream, 0, len(m.streams))
-	for s := range m.streams {
-		list = append(list, s)
-	}
-	return list
+	return slices.Collect(maps.Keys(m.flows))
 }
 
 // unsupported reports whether a node said that it does not know connect_data.

@@ -22,6 +22,35 @@ func pollWait(n int, rtt time.Duration, ours bool) time.Duration {
 	return min(rtt/part, 100*time.Millisecond)
 }
 
+// packetPause is how long a UDP flow that got its answer, or none for as long as
+// a node holds a poll, waits before it asks again; each time twice as long, at
+// most packetPauseMost. It need not be short: what the application sends next
+// brings what has come meanwhile, and so does any poll of another flow.
+const (
+	packetPause     = time.Second
+	packetPauseMost = 32 * time.Second
+)
+
+// portDNS is where a query has one answer, and nothing follows.
+const portDNS = 53
+
+// packetWait is how long a UDP flow waits before it asks for more, or that it
+// does not until it has sent something. n datagrams came with the last answer,
+// which was a poll's or not; due were sent and have no answer; so many polls in
+// a row brought nothing. Pure.
+func packetWait(n, due, empties int, poll bool, port uint16) (wait time.Duration, ok bool) {
+	const flowing = 4 // more in one answer than a dialogue has
+	switch {
+	case n >= flowing, n > 0 && due > 0, n > 0 && poll:
+		return 0, true
+	case port == portDNS:
+		return 0, due > 0 && empties < 2
+	case due > 0 && empties == 0:
+		return 0, true
+	}
+	return min(packetPause<<min(empties, 8), packetPauseMost), true
+}
+
 // A flow's window is how many bytes it asks for at once. It follows what came
 // last: all there can be during a download, little for a flow that says
 // little, so that a thousand of those reserve nothing.

@@ -66,7 +66,7 @@ func (s *Stream) readLoop(conn net.Conn, spoken bool) {
 // readFirst waits a little for first bytes, and lets the session open without
 // them if there are none.
 func (s *Stream) readFirst(conn net.Conn, r *buf.Reader) bool {
-	if serverFirst(s.port) {
+	if serverFirst(s.fl.port) {
 		s.start()
 		return true
 	}

@@ -11,33 +11,29 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.bodyLimit(d)
 	for len(x.ops) < l.most(x) {
-		s := l.front(&l.ready)
-		if s == nil {
+		f := l.front(&l.ready)
+		if f == nil {
 			break
 		}
-		v := s.view()
-		if q, _ := s.fl.wants(v); q != inReady {
-			l.consider(s) // it changed its mind meanwhile
+		w := f.side.wants()
+		if w.queue != inReady {
+			l.consider(f) // it changed its mind meanwhile
 			continue
 		}
-		op := x.add(s)
-		if first := len(x.ops) == 1; !l.compose(op, s, d, room, first) {
-			x.ops, x.streams = x.ops[:len(x.ops)-1], x.streams[:len(x.streams)-1]
+		first := len(x.ops) == 0
+		op, fits := x.compose(f, room)
+		if !fits {
 			if !first {
 				break // the rest goes with the next
 			}
-			l.leave(&s.fl)
-			l.fail(s, errNoRoom)
+			l.leave(f)
+			l.fail(f, errNoRoom)
 			continue
 		}
-		window := windowFirst
-		if !v.hungry {
-			window = windowSign
-		}
-		l.reserve(x, op, window)
+		l.reserve(x, op, w.window)
 		room -= wire.OpLen(op)
-		l.leave(&s.fl)
-		l.consider(s) // bulk polls beside its upload
+		l.leave(f)
+		l.consider(f) // it may poll beside its upload, or have another datagram
 	}
 	l.addCloses(x, room)
 	l.send(x)
@@ -64,31 +60,6 @@ func (l *loop) bodyLimit(d *deployment) int {
 	return limit - wire.BatchLen(d.Key)
 }
 
-// compose makes the op that s stands in line for. It reports whether it fits.
-func (l *loop) compose(op *wire.Op, s *Stream, d *deployment, room int, first bool) bool {
-	f := &s.fl
-	if f.state == open {
-		op.Kind, op.SID = wire.Data, f.sid
-		if !s.upload(op, room, first) {
-			return false
-		}
-		op.HasWSeq, op.WSeq = f.flightLen > 0, f.wseq
-		return true
-	}
-	op.Host, op.Port = []byte(s.host), s.port
-	if d.noData || s.waitsFirst() {
-		op.Kind = wire.Connect
-		f.up = true
-	} else {
-		op.Kind = wire.ConnectData
-		if !s.upload(op, room, first) {
-			return false
-		}
-	}
-	f.state = opening
-	return true
-}
-
 // reserve keeps a part of the memory budget for what op may bring, and tells
 // our node to bring no more than that.
 func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
@@ -105,34 +76,32 @@ func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
 // addCloses fills a batch up with closes that wait for company.
 func (l *loop) addCloses(x *exchange, room int) {
 	for len(x.ops) < l.pacing.maxOps {
-		s := l.nextClose()
-		if s == nil {
+		f := l.nextClose()
+		if f == nil {
 			return
 		}
-		s.mu.Lock()
-		rst := !s.clean
-		s.mu.Unlock()
-		if room -= wire.OpFrame + len(s.fl.sid); room < 0 && len(x.ops) > 0 {
+		if room -= wire.OpFrame + len(f.sid); room < 0 && len(x.ops) > 0 {
 			return
 		}
-		op := x.add(s)
-		op.Kind, op.SID, op.Rst = wire.Close, s.fl.sid, rst
-		l.leave(&s.fl)
-		s.fl.state = closing
+		op := x.add(f, datagram{})
+		op.Kind, op.SID, op.Rst = wire.Close, f.sid, f.side.reset()
+		l.leave(f)
+		f.state = closing
 	}
 }
 
-// sendPolls sends a batch of polls, of all that want data by now.
+// sendPolls sends a batch of polls, of all that want data by now, and of UDP
+// flows that could wait: this way they need no exchange of their own.
 func (l *loop) sendPolls(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	x.poll = true
 	for len(x.ops) < l.most(x) {
-		s := l.front(&l.polls)
-		if s == nil || s.fl.pollAt.After(now) {
+		f := l.nextPoll()
+		if f == nil || f.kind == wire.Data && f.pollAt.After(now) {
 			break
 		}
-		l.leave(&s.fl)
-		l.addPoll(x, s)
+		l.leave(f)
+		l.addPoll(x, f)
 	}
 	if !x.probe {
 		l.adopt(x, now)
@@ -141,10 +110,9 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 	l.send(x)
 }
 
-func (l *loop) addPoll(x *exchange, s *Stream) {
-	f := &s.fl
-	op := x.add(s)
-	op.Kind, op.SID = wire.Data, f.sid
+func (l *loop) addPoll(x *exchange, f *flow) {
+	op := x.add(f, datagram{})
+	op.Kind, op.SID = f.kind, f.sid
 	f.polls++
 	l.reserve(x, op, f.window)
 }
@@ -155,13 +123,13 @@ func (l *loop) addPoll(x *exchange, s *Stream) {
 func (l *loop) adopt(x *exchange, now time.Time) {
 	for _, h := range l.heldNow {
 		room := l.pacing.maxOps - len(x.ops)
-		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.streams) > room || !h.oursOnly() {
+		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.flows) > room || !h.oursOnly() {
 			continue
 		}
 		h.adopted = true
-		for i, s := range h.streams {
-			if h.ops[i].Kind == wire.Data && s.fl.state == open {
-				l.addPoll(x, s)
+		for i, f := range h.flows {
+			if h.ops[i].Kind == f.kind && f.state == open {
+				l.addPoll(x, f)
 			}
 		}
 	}
@@ -169,8 +137,8 @@ func (l *loop) adopt(x *exchange, now time.Time) {
 
 // oursOnly reports whether all flows of x are at nodes of ours.
 func (x *exchange) oursOnly() bool {
-	for _, s := range x.streams {
-		if !s.fl.ours {
+	for _, f := range x.flows {
+		if !f.ours {
 			return false
 		}
 	}

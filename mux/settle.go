@@ -7,13 +7,33 @@ import (
 	"relaymux/relay"
 )
 
-// settle draws the consequences of one op's outcome for its stream.
-func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
-	f := &s.fl
-	if op.Kind == wire.Close {
-		l.closed(s, o)
+// settle draws the consequences of the outcome of x's i-th op for its flow.
+func (l *loop) settle(f *flow, i int, x *exchange) {
+	if x.ops[i].Kind == wire.Close {
+		l.closed(f, &x.out[i])
 		return
 	}
+	f.side.settle(l, &x.ops[i], &x.out[i], x, x.carried[i])
+}
+
+// closed settles a close. One that got lost goes out again, unless the program
+// stops: the target would hear of the end only when its node forgets the flow.
+func (l *loop) closed(f *flow, o *outcome) {
+	now := time.Now()
+	if f.failing.IsZero() {
+		f.failing = now
+	}
+	if o.got || l.closing || now.Sub(f.failing) >= grace {
+		l.letGo(f)
+		return
+	}
+	f.state = open
+	l.consider(f)
+}
+
+// settle implements side.
+func (s *Stream) settle(l *loop, op *wire.Op, o *outcome, x *exchange, _ datagram) {
+	f := &s.fl
 	poll := op.Kind == wire.Data && x.poll
 	if poll {
 		f.polls--
@@ -34,26 +54,10 @@ func (l *loop) settle(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		l.opened(s, op, o, x)
 	}
 	if f.state == open && !f.up && f.polls == 0 && s.view().gap {
-		l.fail(s, ErrLost) // nothing is on its way that could bring what is missing
+		l.fail(&f.flow, ErrLost) // nothing is on its way that could bring what is missing
 		return
 	}
-	l.consider(s)
-}
-
-// closed settles a close. One that got lost goes out again, unless the program
-// stops: the target would hear of the end only when its node forgets the flow.
-func (l *loop) closed(s *Stream, o *outcome) {
-	f := &s.fl
-	now := time.Now()
-	if f.failing.IsZero() {
-		f.failing = now
-	}
-	if o.got || l.closing || now.Sub(f.failing) >= grace {
-		l.letGo(s)
-		return
-	}
-	f.state = open
-	l.consider(s)
+	l.consider(&f.flow)
 }
 
 // opened settles an op that asked for a session.
@@ -66,7 +70,7 @@ func (l *loop) opened(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	case o.err != nil || o.over && o.sid == nil:
 		f.state = fresh // there is nothing to close
 		s.landed()
-		l.fail(s, orReset(o.err))
+		l.fail(&f.flow, orReset(o.err))
 	default:
 		f.state, f.sid, f.ours, f.failing = open, o.sid, o.ours, time.Time{}
 		d.ours = o.ours // another node may have taken its place
@@ -117,17 +121,17 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	switch v := s.view(); {
 	case o.err != nil:
 		s.fail(o.err)
-		l.letGo(s)
+		l.letGo(&f.flow)
 	case o.over && v.over:
 		s.fail(ErrReset) // in case that something was still to go there
-		l.letGo(s)
+		l.letGo(&f.flow)
 	case o.over && v.eof:
 		f.deaf = true
 		s.discard()
 	case f.finDone && o.n > 0:
 		f.finAt = now
 	case f.finDone && now.Sub(f.finAt) > f.halfWait():
-		l.fail(s, ErrReset)
+		l.fail(&f.flow, ErrReset)
 	}
 }
 
@@ -157,14 +161,14 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 			return
 		}
 		s.landed()
-		l.fail(s, l.down())
+		l.fail(&f.flow, l.down())
 	case (safe || f.ours) && now.Sub(f.failing) < grace:
 		f.resend = f.resend || !x.poll
 		f.doubt = f.doubt || !x.poll && !safe
 		f.pollAt = now
 		l.m.stats.Resent.Add(1)
 	default:
-		l.fail(s, ErrLost)
+		l.fail(&f.flow, ErrLost)
 	}
 }
 
@@ -185,11 +189,11 @@ func (l *loop) tooLarge(s *Stream, x *exchange) {
 		f.pollAt = now.Add(time.Second) // a poll is as small as it can be
 		return
 	case x.poll:
-		l.fail(s, l.down())
+		l.fail(&f.flow, l.down())
 		return
 	case x.bodyLen <= bodyLeast || f.doubt:
 		s.landed()
-		l.fail(s, l.down())
+		l.fail(&f.flow, l.down())
 		return
 	default:
 		s.unload()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"relaymux/mux/buf"
 	"relaymux/mux/wire"
@@ -32,9 +31,7 @@ var (
 // empties the inbox; workers fill the inbox; the loop empties the outbox. mu
 // guards what they share. fl is the loop's alone.
 type Stream struct {
-	m    *Mux
-	host string
-	port uint16
+	m *Mux
 
 	mu      sync.Mutex
 	cond    sync.Cond // what follows has changed
@@ -51,16 +48,16 @@ type Stream struct {
 	clean   bool     // both directions ended as they should; err is net.ErrClosed then
 	err     error    // not nil: it is over
 
-	noted  atomic.Bool // it is in the loop's channel
-	rd, wr deadline    // of the net.Conn
+	rd, wr deadline // of the net.Conn
 
-	fl flow
+	fl tcpFlow
 }
 
 func newStream(m *Mux, host string, port uint16) *Stream {
-	s := &Stream{m: m, host: host, port: port}
+	s := &Stream{m: m}
 	s.cond.L = &s.mu
-	s.fl.window = windowFirst
+	f := &s.fl.flow
+	f.side, f.host, f.port, f.kind, f.window = s, host, port, wire.Data, windowFirst
 	return s
 }
 
@@ -75,17 +72,8 @@ func (s *Stream) start() {
 	}
 }
 
-// wake tells the loop that something changed. It blocks while the loop has
-// too much to read, which is what slows the applications down; s.mu must not
-// be held.
-func (s *Stream) wake() {
-	if s.noted.CompareAndSwap(false, true) {
-		select {
-		case s.m.wake <- s:
-		case <-s.m.stopped:
-		}
-	}
-}
+// wake tells the loop that something changed; s.mu must not be held.
+func (s *Stream) wake() { s.fl.wake(s.m) }
 
 // Wait returns when the target has been reached, or the error that says why
 // not: a *wire.DialError. It lets the session open without first bytes.
@@ -174,7 +162,7 @@ func (s *Stream) endIfDone() {
 // if the end is clean, and goes if not.
 func (s *Stream) finish(err error) {
 	s.err = err
-	s.m.ended()
+	s.m.ended(&s.fl.flow)
 	s.m.budget.Return(s.in.drop())
 	if !s.clean {
 		s.out.drop()
@@ -203,7 +191,7 @@ func (s *Stream) end(err error, tell bool) {
 	}
 }
 
-// fail is end for the loop. It also takes back a clean end that cannot be kept:
+// fail implements side: it is end for the loop. It also takes back a clean end that cannot be kept:
 // what the application left behind will not arrive.
 func (s *Stream) fail(err error) {
 	s.mu.Lock()
@@ -217,6 +205,9 @@ func (s *Stream) fail(err error) {
 	}
 }
 
+// stop implements side.
+func (s *Stream) stop() { s.end(ErrStopped, false) }
+
 // Abort ends the stream before its time, by RST to both sides.
 func (s *Stream) Abort() { s.end(errAborted, true) }
 
@@ -227,22 +218,7 @@ func abort(conn net.Conn) {
 	}
 }
 
-// An outcome is what the loop has to know of one op's RESULT. The payload is
-// with the stream already.
-type outcome struct {
-	got         bool // there was a RESULT; else the exchange failed
-	sid         []byte
-	n           int // bytes of payload
-	more        int // bytes that the node has left
-	jam         uint64
-	ours        bool
-	over        bool // no session at the node any more
-	unsupported bool
-	err         error // the op failed
-}
-
-// deliver takes what r brought, on the worker's goroutine. r's payload is
-// part of body.
+// deliver implements side.
 func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	o := outcome{got: true, n: r.Len(), more: int(min(r.More, windowMost)), jam: r.Jam, ours: r.HasOff}
 	if len(r.Err) > 0 {

@@ -148,7 +148,8 @@ func TestTooLargePollLeavesUpload(t *testing.T) {
 		for _, size := range []int{bodyLeast, bodyLeast + 1} {
 			s := m.Open("h", 80)
 			b := buf.Copy([]byte("travels"))
-			s.fl = flow{state: open, ours: true, up: true, flight: []*buf.Buf{b}, flightLen: len(b.B), window: windowFirst}
+			s.fl.state, s.fl.ours, s.fl.up = open, true, true
+			s.fl.flight, s.fl.flightLen = []*buf.Buf{b}, len(b.B)
 			s.out.held = len(b.B)
 			x := &exchange{d: m.loop.ds[0], poll: true, bodyLen: size, failure: lost(relay.TooLarge, true)}
 			l := &loop{m: m, slots: 8}

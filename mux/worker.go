@@ -17,8 +17,9 @@ type exchange struct {
 	poll    bool // nothing but polls (and closes): the node holds it
 	adopted bool // a newer poll has taken over all of its flows
 	ops     []wire.Op
-	streams []*Stream // of each op
-	reserve int       // bytes of the budget kept for what the polls bring
+	flows   []*flow    // of each op
+	carried []datagram // of each UDP op that uploads: owned until it is settled
+	reserve int        // bytes of the budget kept for what the polls bring
 	answer  wire.Answer
 	probe   bool      // its deployment rested: does it work again?
 	bodyLen int       // bytes of its body
@@ -31,16 +32,28 @@ type exchange struct {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-func (x *exchange) add(s *Stream) *wire.Op {
+// add appends an op of f, which carries d, if anything.
+func (x *exchange) add(f *flow, d datagram) *wire.Op {
 	if len(x.ops) < cap(x.ops) {
 		x.ops = x.ops[:len(x.ops)+1]
 	} else {
 		x.ops = append(x.ops, wire.Op{})
 	}
-	x.streams = append(x.streams, s)
+	x.flows = append(x.flows, f)
+	x.carried = append(x.carried, d)
 	op := &x.ops[len(x.ops)-1]
 	op.Reset()
 	return op
+}
+
+// compose appends the op that f stands in ready for, if it fits into room bytes.
+func (x *exchange) compose(f *flow, room int) (op *wire.Op, fits bool) {
+	op = x.add(f, datagram{})
+	last := len(x.ops) - 1
+	if x.carried[last], fits = f.side.compose(op, x.d, room, last == 0); !fits {
+		x.ops, x.flows, x.carried = x.ops[:last], x.flows[:last], x.carried[:last]
+	}
+	return op, fits
 }
 
 // free puts x back. What it pointed to must not live on because of it.
@@ -56,10 +69,11 @@ func (x *exchange) free() {
 		clear(r.Pkts)
 		r.Reset()
 	}
-	clear(x.streams)
+	clear(x.flows)
+	clear(x.carried)
 	clear(x.out)
 	*x = exchange{
-		ops: x.ops[:0], streams: x.streams[:0], out: x.out[:0],
+		ops: x.ops[:0], flows: x.flows[:0], carried: x.carried[:0], out: x.out[:0],
 		answer: wire.Answer{Results: x.answer.Results[:0]},
 	}
 	exchanges.Put(x)
@@ -78,7 +92,7 @@ func (m *Mux) encode(x *exchange) *buf.Buf {
 	return body
 }
 
-// travel takes the body over, and brings the answer to the streams.
+// travel takes the body over, and brings the answer to the flows.
 func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	answer := buf.Body()
 	began := time.Now()
@@ -126,7 +140,7 @@ func (x *exchange) size() (n int) {
 	return n
 }
 
-// deliver parses the answer and hands each RESULT to its stream. What it
+// deliver parses the answer and hands each RESULT to its flow. What it
 // returns has failed the whole batch; then nothing was delivered.
 func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
 	if err := wire.ParseAnswer(answer.B, &x.answer, len(x.ops)); err != nil {
@@ -145,7 +159,7 @@ func (x *exchange) deliver(answer *buf.Buf) *relay.Failure {
 		if k < 0 || x.out[k].got {
 			continue
 		}
-		o := x.streams[k].deliver(r, answer)
+		o := x.flows[k].side.deliver(r, answer)
 		if x.ops[k].SID == nil && len(r.SID) > 0 {
 			o.sid = append([]byte(nil), r.SID...)
 		}

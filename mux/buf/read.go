@@ -64,3 +64,13 @@ func (s *smallReader) read() (*Buf, error) {
 	}
 	return b, err
 }
+
+// Mostly reports whether parts, which are parts of b, are at least half of it:
+// whether they may keep it as they are, by the same rule.
+func (b *Buf) Mostly(parts [][]byte) bool {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n >= cap(b.B)/2
+}

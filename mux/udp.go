@@ -1,0 +1,215 @@
+package mux
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/stats"
+	"relaymux/mux/wire"
+)
+
+// A UDP is one UDP flow: the datagrams of one application to one destination,
+// and back. Like UDP itself it promises nothing but to keep datagrams whole and
+// not to delay others: what cannot be carried is dropped, and counted by reason.
+//
+// Three parties meet in it, as in a Stream. The application's side fills the
+// outbox; workers hand over what comes back; the loop (packets.go) empties the
+// outbox. mu guards what they share. fl is the loop's alone.
+type UDP struct {
+	m       *Mux
+	receive func(from netip.Addr, pkts [][]byte)
+	ended   func(error)
+
+	mu      sync.Mutex
+	out     fifo[datagram]
+	bytes   int         // in out, each datagram with what it costs beside its payload
+	ip      netip.Addr  // of the destination, if the node has told
+	over    bool        // nothing more to or from the application; out may still go
+	dead    bool        // and out is dropped too
+	refused *time.Timer // the node does not want it; until it fires the flow is silent
+
+	hands sync.Mutex // held while receive runs
+
+	fl udpFlow
+}
+
+// A datagram waits, or is in an exchange.
+type datagram struct {
+	b  *buf.Buf // owned; nil: there is none
+	p  []byte   // the payload, a part of b
+	at time.Time
+}
+
+// datagramCost is what a waiting datagram counts beside its payload, so that
+// a queue of empty ones is bounded too.
+const datagramCost = 64
+
+func (d datagram) cost() int { return len(d.p) + datagramCost }
+
+// refusedFor is how long a flow that the node refused stays silent: every
+// datagram to a closed destination would else cost an exchange.
+const refusedFor = 10 * time.Second
+
+// OpenUDP returns a UDP flow to host and port, which are as in Open.
+//
+// deliver gets what comes back, on the Mux's goroutines but never twice at a
+// time; it must not block, and borrows pkts. from is the address that host
+// stands for, the zero value if the node has not told. ended hears, once, that
+// the flow ended otherwise than by Close, and from then on drops what is sent;
+// it must not block either.
+func (m *Mux) OpenUDP(host string, port uint16, deliver func(from netip.Addr, pkts [][]byte), ended func(error)) *UDP {
+	u := &UDP{m: m, receive: deliver, ended: ended}
+	if a, err := netip.ParseAddr(host); err == nil {
+		u.ip = a
+	}
+	f := &u.fl.flow
+	f.side, f.host, f.port, f.kind, f.window = u, host, port, wire.UDPData, windowFirst
+	m.udp.Flows.Add(1)
+	m.udp.FlowsOpen.Add(1)
+	if !m.enter(f) {
+		u.finish(true)
+	}
+	return u
+}
+
+// Send queues datagrams, which are parts of b. It borrows b, and keeps it only
+// if they are at least half of it; else it copies them. When too much waits, the
+// oldest go. After Close, or the end, they are dropped.
+func (u *UDP) Send(b *buf.Buf, pkts [][]byte) {
+	keep := b.Mostly(pkts)
+	now := time.Now()
+	u.mu.Lock()
+	if u.over || u.refused != nil {
+		u.mu.Unlock()
+		u.m.udp.Drop(stats.DropEnded, len(pkts))
+		return
+	}
+	for _, p := range pkts {
+		d := datagram{b: b, p: p, at: now}
+		if keep {
+			b.Retain()
+		} else {
+			d.b = buf.Copy(p)
+			d.p = d.b.B
+		}
+		u.m.stats.Up.Add(uint64(len(p)))
+		u.push(d)
+	}
+	u.mu.Unlock()
+	u.fl.wake(u.m)
+}
+
+// push appends d. mu is held.
+func (u *UDP) push(d datagram) {
+	u.out.push(d)
+	u.bytes += d.cost()
+	for u.bytes > int(u.m.outMost.Load()) && u.out.len() > 1 {
+		u.drop(u.pop(), stats.DropQueue)
+	}
+}
+
+// pop takes the oldest. mu is held.
+func (u *UDP) pop() datagram {
+	d := u.out.pop()
+	u.bytes -= d.cost()
+	return d
+}
+
+// drop gives d up.
+func (u *UDP) drop(d datagram, why stats.Drop) {
+	d.b.Release()
+	u.m.udp.Drop(why, 1)
+}
+
+// clear drops all that waits. mu is held.
+func (u *UDP) clear(why stats.Drop) {
+	for u.out.len() > 0 {
+		u.drop(u.pop(), why)
+	}
+}
+
+// Close ends the flow; what was sent before still goes. A deliver that runs
+// meanwhile, on another goroutine, may still be at work when it returns.
+func (u *UDP) Close() {
+	u.finish(false)
+	u.fl.wake(u.m)
+}
+
+// finish makes it over, and reports whether it was not before.
+func (u *UDP) finish(dead bool) bool {
+	u.mu.Lock()
+	was := u.over
+	u.over, u.dead = true, u.dead || dead
+	if u.dead {
+		u.clear(stats.DropEnded)
+	}
+	if u.refused != nil {
+		u.refused.Stop()
+	}
+	u.mu.Unlock()
+	if !was {
+		u.m.ended(&u.fl.flow)
+	}
+	return !was
+}
+
+// fail implements side. It also serves who is not the loop.
+func (u *UDP) fail(err error) {
+	if u.finish(true) {
+		u.ended(err)
+	}
+}
+
+// stop implements side.
+func (u *UDP) stop() { u.fail(ErrStopped) }
+
+// reset implements side: there is no such thing.
+func (u *UDP) reset() bool { return false }
+
+// dropped implements side.
+func (u *UDP) dropped() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.dead = true
+	u.clear(stats.DropEnded)
+	u.m.log.Debug("UDP flow ended", "host", u.fl.host, "port", u.fl.port)
+}
+
+// refuse silences the flow for a while, then ends it: each datagram to a closed
+// destination would else cost an exchange.
+func (u *UDP) refuse(err error) {
+	u.m.log.Debug("UDP flow refused", "host", u.fl.host, "port", u.fl.port, "reason", err)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.clear(stats.DropDenied)
+	if u.over || u.refused != nil {
+		return
+	}
+	u.refused = time.AfterFunc(refusedFor, func() {
+		u.fail(err)
+		u.fl.wake(u.m)
+	})
+}
+
+// hand gives what r brought to the application, and tells how much it was.
+func (u *UDP) hand(r *wire.Result) (pkts, bytes int) {
+	u.hands.Lock()
+	defer u.hands.Unlock()
+	u.mu.Lock()
+	if !u.ip.IsValid() && len(r.IP) > 0 {
+		a, _ := netip.ParseAddr(string(r.IP)) // one that is none changes nothing
+		u.ip = a.Unmap().WithZone("")
+	}
+	from, over := u.ip, u.over
+	u.mu.Unlock()
+	for _, p := range r.Pkts {
+		bytes += len(p)
+	}
+	if pkts = len(r.Pkts); pkts > 0 && !over {
+		u.m.stats.Down.Add(uint64(bytes))
+		u.receive(from, r.Pkts)
+	}
+	return pkts, bytes
+}
