@@ -350,10 +350,10 @@ func TestNotYetIsSilentOnDefaults(t *testing.T) {
 	if lines := report(Source{Role: Run, Path: write(t, "c.toml", text)}); len(lines) > 0 {
 		t.Error(lines)
 	}
-	environ := []string{"RELAYMUX_LINK_SECRET=0123456789abcdefghijklmnopqrstuv", "RELAYMUX_UDP_GSO=off"}
+	environ := []string{"RELAYMUX_LINK_SECRET=0123456789abcdefghijklmnopqrstuv", "RELAYMUX_ADMIN_TOKEN=0123456789abcdef"}
 	lines := report(Source{Role: Run, Path: write(t, "c.toml", minimal), Environ: environ})
 	wantProblem(t, lines, "RELAYMUX_LINK_SECRET: this version has no link yet; remove this key")
-	wantProblem(t, lines, "warning: RELAYMUX_UDP_GSO: this version has no UDP tuning yet")
+	wantProblem(t, lines, "warning: RELAYMUX_ADMIN_TOKEN: this version has no admin page yet")
 }
 
 func TestProblemText(t *testing.T) {

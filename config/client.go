@@ -79,11 +79,11 @@ type Link struct {
 
 // UDP tunes datagrams, at the proxy or at the node.
 type UDP struct {
-	GSO       string   `toml:"gso" default:"auto" oneof:"auto|off" doc:"segmentation offload when sending"`
-	GRO       string   `toml:"gro" default:"auto" oneof:"auto|off" doc:"receive offload"`
+	GSO       string   `toml:"gso" default:"auto" oneof:"auto|off" doc:"let the system cut trains of datagrams when sending; off if a network driver garbles them"`
+	GRO       string   `toml:"gro" default:"auto" oneof:"auto|off" doc:"take in trains of datagrams; off likewise"`
 	Stale     Duration `toml:"stale" default:"3s" min:"0s" max:"60s" doc:"age at which a waiting datagram is dropped; 0s keeps all"`
-	BlockQUIC string   `toml:"block_quic" default:"auto" oneof:"auto|on|off" doc:"refuse QUIC, so that browsers use TCP"`
-	BlockSTUN bool     `toml:"block_stun" default:"false" doc:"refuse STUN, which tells the own address"`
+	BlockQUIC string   `toml:"block_quic" default:"auto" oneof:"auto|on|off" doc:"drop UDP to port 443, so that browsers use TCP, which a relay carries better; auto: where relays only answer requests"`
+	BlockSTUN bool     `toml:"block_stun" default:"false" doc:"drop STUN, by which calls learn the address of the node"`
 }
 
 // Route says what does not go through the tunnel. An entry is what a rule of

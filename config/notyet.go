@@ -31,8 +31,6 @@ func gaps() []gap {
 		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
 		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "admin", part: "admin page"},
-		{key: "udp", part: "UDP tuning"},
-		{key: "node.udp", part: "UDP tuning"},
 		{key: "account.daily_quota", part: "quota ledger"},
 		{key: "state.dir", part: "stored state"},
 		{key: "link.hedge_percent", part: "link"},
