@@ -32,11 +32,22 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		}
 		l.reserve(x, op, w.window)
 		room -= wire.OpLen(op)
-		l.leave(f)
-		l.consider(f) // it may poll beside its upload, or have another datagram
+		l.sent(f)
 	}
 	l.addCloses(x, room)
 	l.send(x)
+}
+
+// sent looks at f again, an op of which is in a batch now: it may poll beside its
+// upload. If it has another datagram, that waits for its turn behind the other
+// flows, but not as if it had just arrived.
+func (l *loop) sent(f *flow) {
+	since, last, before := f.since, l.last, l.before
+	l.leave(f)
+	l.consider(f)
+	if f.queue == inReady {
+		f.since, l.last, l.before = since, last, before
+	}
 }
 
 // most is how many ops x may have that would be missed. A probe has one: what it
