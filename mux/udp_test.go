@@ -175,6 +175,13 @@ func (n *packetNode) count() (exchanges, polls int) {
 	return n.n, n.polls
 }
 
+// heard returns what arrived at the targets, and which sessions were closed.
+func (n *packetNode) heard() (got, closed []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.got), slices.Clone(n.closed)
+}
+
 // An udpApp is the application's side of a flow.
 type udpApp struct {
 	u     *UDP
@@ -217,6 +224,12 @@ func (a *udpApp) send(texts ...string) {
 	a.u.Send(b, pkts)
 }
 
+func (a *udpApp) end() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ended
+}
+
 func (a *udpApp) received() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -246,8 +259,8 @@ func TestUDPQueryIsOneExchange(t *testing.T) {
 				t.Errorf("%d exchanges", e)
 			}
 			time.Sleep(5 * time.Second)
-			if len(n.closed) != 1 {
-				t.Errorf("closed %q", n.closed)
+			if _, closed := n.heard(); len(closed) != 1 {
+				t.Errorf("closed %q", closed)
 			}
 		})
 	}
@@ -324,8 +337,9 @@ func TestUDPStale(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			a.send("waits for the session")
 			time.Sleep(20 * time.Second)
-			if d := st.Dropped[stats.DropStale].Load() == 1; d != late || len(n.got) == 2 == late {
-				t.Errorf("late %v, dropped %v, arrived %q", late, d, n.got)
+			got, _ := n.heard()
+			if d := st.Dropped[stats.DropStale].Load() == 1; d != late || len(got) == 2 == late {
+				t.Errorf("late %v, dropped %v, arrived %q", late, d, got)
 			}
 			a.u.Close()
 		})
@@ -395,12 +409,12 @@ func TestUDPRefused(t *testing.T) {
 			a.send("x")
 			time.Sleep(refusedFor/20 - time.Millisecond)
 		}
-		if e, _ := n.count(); e != 1 || a.ended != nil {
-			t.Errorf("%d exchanges, ended: %v", e, a.ended)
+		if e, _ := n.count(); e != 1 || a.end() != nil {
+			t.Errorf("%d exchanges, ended: %v", e, a.end())
 		}
 		time.Sleep(time.Second)
-		if a.ended == nil || wire.ReasonOf(a.ended.Error()) != wire.Denied {
-			t.Errorf("ended: %v", a.ended)
+		if err := a.end(); err == nil || wire.ReasonOf(err.Error()) != wire.Denied {
+			t.Errorf("ended: %v", err)
 		}
 		if open := st.FlowsOpen.Load(); open != 0 {
 			t.Errorf("%d flows are open", open)
@@ -434,35 +448,25 @@ func TestUDPPollsBackOff(t *testing.T) {
 	})
 }
 
-// The poll of an idle UDP flow rides with another's.
+// The poll of an idle UDP flow rides with another's; a TCP flow's waits for its
+// time.
 func TestUDPPollsRide(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newFakeNode(t)
-		n.rtt = time.Second
-		m := newMux(t, Config{}, 30, n)
-		s := m.Open("example.org", 80)
-		ask(t, s, "hello")
-		l := &m.loop
-		time.Sleep(20 * time.Second)
-		a := openUDP(m, "example.org", 9000)
-		synctest.Wait()
-		n.mu.Lock()
-		n.sessions["u"] = &fakeSession{sid: "u"}
-		n.mu.Unlock()
-		f := &a.u.fl
-		f.state, f.sid, f.ours, f.polling, f.pollAt = open, []byte("u"), true, true, time.Now().Add(time.Hour)
-		a.u.fl.wake(m)
-		synctest.Wait()
-		if f.queue != inPolls || l.nextPoll() == nil {
-			t.Fatal("does not stand in line")
-		}
-		time.Sleep(20 * time.Second)
-		if f.polls == 0 {
-			t.Error("was not taken along")
-		}
-		a.u.Close()
-		s.Close()
-	})
+	var sent []*exchange
+	l := idleMux(func(x *exchange) { sent = append(sent, x) })
+	now := time.Now()
+	wait := func(f *flow, at time.Time) {
+		f.state, f.sid, f.ours, f.pollAt = open, []byte("s"), true, at
+		l.line(f, inPolls)
+	}
+	due, early := newStream(l.m, "h", 80), newStream(l.m, "h", 80)
+	wait(&due.fl.flow, now)
+	wait(&openUDP(l.m, "h", 9000).u.fl.flow, now.Add(time.Second))
+	wait(&openUDP(l.m, "h", 9000).u.fl.flow, now.Add(time.Minute))
+	wait(&early.fl.flow, now.Add(time.Hour))
+	l.fire(now)
+	if len(sent) != 1 || len(sent[0].ops) != 3 || early.fl.polls != 0 {
+		t.Errorf("%d exchanges, the first of %d ops", len(sent), len(sent[0].ops))
+	}
 }
 
 // A flood of datagrams leaves slots to streams: a keystroke takes a round trip.
@@ -577,8 +581,8 @@ func TestUDPBodyLimit(t *testing.T) {
 		room := payloadRoom(&op, m.loop.bodyLimit(m.loop.ds[0]))
 		a.send(strings.Repeat("x", room+1))
 		time.Sleep(5 * time.Second)
-		if len(n.got) != 0 || st.Dropped[stats.DropTooLarge].Load() != 1 {
-			t.Errorf("%d arrived, dropped %d", len(n.got), st.Dropped[stats.DropTooLarge].Load())
+		if got, _ := n.heard(); len(got) != 0 || st.Dropped[stats.DropTooLarge].Load() != 1 {
+			t.Errorf("%d arrived, dropped %d", len(got), st.Dropped[stats.DropTooLarge].Load())
 		}
 		b := openUDP(m, "example.org", 53)
 		b.send(strings.Repeat("x", room))
@@ -602,15 +606,15 @@ func TestUDPClose(t *testing.T) {
 		a.u.Close()
 		a.send("too late")
 		time.Sleep(2 * time.Second)
-		if !slices.Equal(n.got, []string{"last words"}) || len(n.closed) != 0 {
-			t.Errorf("arrived %q, closed %q", n.got, n.closed)
+		if got, closed := n.heard(); !slices.Equal(got, []string{"last words"}) || len(closed) != 0 {
+			t.Errorf("arrived %q, closed %q", got, closed)
 		}
 		b := openUDP(m, "example.org", 9000)
 		b.send("1", "2", "3")
 		time.Sleep(5 * time.Second)
 		b.u.Close()
 		time.Sleep(time.Second)
-		if len(n.closed) == 0 {
+		if _, closed := n.heard(); len(closed) == 0 {
 			t.Error("the end of a busy flow is not told")
 		}
 	})

@@ -39,15 +39,28 @@ func (t *Train) At(i int) []byte {
 // Options are how a socket is to be used.
 type Options struct {
 	GSO, GRO bool // where the system has them; false: never
-	Stats    *stats.UDP
+
+	// Buffer is how many bytes the socket's receive and send buffers shall have,
+	// or half of that, and so on, as the system allows. 0 leaves the system's
+	// default, which is right for a small session; a socket that carries many
+	// wants BigBuffer.
+	Buffer int
+
+	Stats *stats.UDP // nil: counted for nobody
 }
+
+// BigBuffer holds 30 ms of 1 Gbit/s, which is what a busy process may be away.
+const BigBuffer = 4 << 20
 
 // A Conn is a UDP socket that reads and writes trains. Its methods are safe for
 // concurrent use by one reader and one writer.
 type Conn interface {
 	// ReadTrains waits for something to read, and fills ts with what is there,
 	// at most len(ts) trains and at least one, whose buffers the caller owns
-	// from then on. While it waits it holds none.
+	// from then on. While it waits it holds none, on Linux. Peers are unmapped,
+	// and have a zone if link-local; that of a connected socket is the zero
+	// value. An error is the end of the socket, its read deadline, or
+	// ECONNREFUSED of a connected one's peer.
 	ReadTrains(ts []Train) (n int, err error)
 
 	// WriteTrains sends ts, which it borrows, in order, waiting for room in the
@@ -62,7 +75,27 @@ type Conn interface {
 
 // New returns a Conn of an unconnected socket, which it owns. A *net.UDPConn is
 // used in the best way that the system has, another by single datagrams.
-func New(c net.PacketConn, o Options) Conn { return &portable{packet: c, o: o} }
+func New(c net.PacketConn, o Options) Conn {
+	if o.Stats == nil {
+		o.Stats = new(stats.UDP)
+	}
+	if u, ok := c.(*net.UDPConn); ok {
+		if best := newUDP(u, o); best != nil {
+			return best
+		}
+	}
+	return newPortable(c, nil, o)
+}
 
 // NewConnected is New for a connected socket.
-func NewConnected(c net.Conn, o Options) Conn { return &portable{conn: c, o: o} }
+func NewConnected(c net.Conn, o Options) Conn {
+	if o.Stats == nil {
+		o.Stats = new(stats.UDP)
+	}
+	if u, ok := c.(*net.UDPConn); ok {
+		if best := newUDP(u, o); best != nil {
+			return best
+		}
+	}
+	return newPortable(nil, c, o)
+}

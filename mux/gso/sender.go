@@ -1,92 +1,143 @@
 package gso
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
+	"syscall"
 
-	"relaymux/mux/buf"
 	"relaymux/mux/stats"
 )
 
 // A Sender is the queue in front of a Conn, in arrival order, and the goroutine
-// that empties it, which is there only while there is something to send.
+// that empties it, which is there only while there is something to send. While
+// that waits for the system, what arrives gathers into trains: the busier the
+// socket, the longer they are, and no timer holds anything back.
+//
+// Its methods are safe for concurrent use.
 type Sender struct {
 	c      Conn
-	most   int
 	st     *stats.UDP
 	failed func(error)
+	loop   func() // run, bound once: to start it allocates nothing
 
 	mu      sync.Mutex
-	queue   []Train
-	bytes   int
-	tail    Train
+	queue   queue
 	running bool
-	closed  bool
+	closed  bool    // by Close, or because c has ended
+	batch   []Train // of run
+	refused bool    // failed has heard of ECONNREFUSED
 	done    sync.WaitGroup
 }
 
-// NewSender returns a Sender for c in which at most most bytes wait: then the
-// oldest go, and are counted. failed, which may be nil, hears once, on the
-// Sender's goroutine, of the error that ended c.
+// senderBatch is how many trains go to the Conn at a time: where they are short,
+// because there are many peers, one system call carries several.
+const senderBatch = 16
+
+// NewSender returns a Sender for c which holds at most most bytes of buffers,
+// those that are being sent included, or the newest datagram if that alone is
+// larger: beyond, the oldest trains go, and are counted as stats.DropQueue.
+// Buffers pin up to four times their content. 512 KiB is the least with which
+// trains reach their full length.
+//
+// failed, which may be nil, is called on the Sender's goroutine, and must not
+// call Close. It hears once of the error that ended c, after which Reserve
+// returns nil, and at most once, before, of a connected peer's ECONNREFUSED,
+// which ends nothing.
 func NewSender(c Conn, most int, st *stats.UDP, failed func(error)) *Sender {
-	return &Sender{c: c, most: most, st: st, failed: failed}
+	if st == nil {
+		st = new(stats.UDP)
+	}
+	s := &Sender{c: c, st: st, failed: failed, queue: queue{limit: most}}
+	s.loop = s.run
+	return s
 }
 
 // Reserve returns room for a datagram of at most n bytes to peer, to be filled
 // in place. It must be followed by Commit or Abort, soon: until then everybody
-// else waits. n is at most 65,535. It returns nil, and nothing must follow, when
-// the Sender is closed.
+// else waits. n is at most 65,535. On a connected socket peer is the zero value.
+// It returns nil, and nothing must follow, when the Sender is closed or its
+// Conn has ended.
 func (s *Sender) Reserve(peer netip.AddrPort, n int) []byte {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
 		return nil
 	}
-	s.tail = Train{Peer: peer, Buf: buf.Get(n)}
-	return s.tail.Buf.B[:n]
+	return s.queue.reserve(peer, n, s.running)
 }
 
-// Commit queues the first n bytes of what Reserve returned.
+// Commit queues the first n bytes of what Reserve returned, which may be none:
+// an empty datagram. It never blocks.
 func (s *Sender) Commit(n int) {
 	defer s.mu.Unlock()
-	s.tail.Buf.B = s.tail.Buf.B[:n]
-	s.queue = append(s.queue, s.tail)
-	s.bytes += n
-	for len(s.queue) > 1 && s.bytes > s.most {
-		s.bytes -= len(s.queue[0].Buf.B)
-		s.queue[0].Buf.Release()
-		s.queue = s.queue[1:]
-		s.st.Drop(stats.DropQueue, 1)
+	s.queue.commit(n)
+	if dropped := s.queue.overflow(); dropped > 0 {
+		s.st.Drop(stats.DropQueue, dropped)
 	}
 	if !s.running {
 		s.running = true
-		s.done.Go(s.run)
+		s.done.Add(1)
+		go s.loop()
 	}
 }
 
 // Abort gives up what Reserve returned.
 func (s *Sender) Abort() {
-	s.tail.Buf.Release()
+	s.queue.abort()
 	s.mu.Unlock()
 }
 
 func (s *Sender) run() {
-	for {
-		s.mu.Lock()
-		if len(s.queue) == 0 || s.closed {
-			s.running = false
-			s.mu.Unlock()
-			return
-		}
-		t := s.queue[0]
-		s.queue = s.queue[1:]
-		s.bytes -= len(t.Buf.B)
-		s.mu.Unlock()
-		_, err := s.c.WriteTrains([]Train{t})
-		t.Buf.Release()
-		if err != nil && s.failed != nil {
+	defer s.done.Done()
+	for ts := s.take(); len(ts) > 0; ts = s.take() {
+		_, err := s.c.WriteTrains(ts)
+		if s.finish(ts, err) && s.failed != nil {
 			s.failed(err)
 		}
+	}
+}
+
+// take returns the next trains to send. There are none when the queue is empty,
+// and then this goroutine counts as gone.
+func (s *Sender) take() []Train {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue.len() == 0 {
+		s.running = false
+		return nil
+	}
+	if s.batch == nil {
+		s.batch = make([]Train, senderBatch)
+	}
+	return s.batch[:s.queue.take(s.batch)]
+}
+
+// finish releases trains that were written, and reports whether failed is to
+// hear of what came of it.
+func (s *Sender) finish(ts []Train, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue.done(ts)
+	switch {
+	case err == nil || s.closed:
+		return false
+	case errors.Is(err, syscall.ECONNREFUSED):
+		first := !s.refused
+		s.refused = true
+		return first
+	}
+	s.end(stats.DropSocket)
+	return true
+}
+
+// end drops what waits and lets nothing more in.
+func (s *Sender) end(why stats.Drop) {
+	s.closed = true
+	for s.queue.len() > 0 {
+		t := s.queue.pop()
+		s.st.Drop(why, t.Count())
+		s.queue.done([]Train{t})
 	}
 }
 
@@ -94,11 +145,7 @@ func (s *Sender) run() {
 // its writes can block, must be closed before.
 func (s *Sender) Close() {
 	s.mu.Lock()
-	s.closed = true
-	for _, t := range s.queue {
-		t.Buf.Release()
-	}
-	s.queue = nil
+	s.end(stats.DropEnded)
 	s.mu.Unlock()
 	s.done.Wait()
 }

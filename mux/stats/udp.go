@@ -47,6 +47,7 @@ const (
 	DropOverflow             // the system's receive queue was full
 	DropEnded                // its flow ended while it waited
 	DropDenied               // the node's egress policy
+	DropCut                  // the system gave only a part of it, or not where it ends
 	Drops                    // how many there are
 )
 
@@ -54,7 +55,7 @@ func (d Drop) String() string { return dropText[d] }
 
 var dropText = [Drops]string{
 	"header", "fragment", "source", "name", "quic", "stun", "too_large",
-	"queue", "stale", "relay", "socket", "overflow", "ended", "denied",
+	"queue", "stale", "relay", "socket", "overflow", "ended", "denied", "cut",
 }
 
 // Fallback is why a train went out as single datagrams.
@@ -65,9 +66,10 @@ const (
 	FallbackInvalid                     // EINVAL: the system, or the route, does not take it
 	FallbackDevice                      // EIO: the device cannot compute the checksums
 	FallbackUnsupported                 // the socket does not know segmentation offload
+	FallbackKernel                      // a kernel that is known to corrupt trains
 	Fallbacks                           // how many there are
 )
 
 func (f Fallback) String() string { return fallbackText[f] }
 
-var fallbackText = [Fallbacks]string{"size", "invalid", "device", "unsupported"}
+var fallbackText = [Fallbacks]string{"size", "invalid", "device", "unsupported", "kernel"}
