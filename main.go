@@ -31,6 +31,7 @@ import (
 
 	"relaymux/config"
 	"relaymux/mux"
+	"relaymux/mux/gso"
 	"relaymux/mux/stats"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
@@ -252,10 +253,11 @@ type proxy struct {
 	mux       *mux.Mux
 	ds        []mux.Deployment
 	stats     *stats.Mux
+	udp       *stats.UDP
 }
 
 func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
-	p := &proxy{log: log, stats: new(stats.Mux)}
+	p := &proxy{log: log, stats: new(stats.Mux), udp: new(stats.UDP)}
 	var err error
 	if p.ds, err = deployments(cfg); err != nil {
 		return nil, err
@@ -271,7 +273,7 @@ func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
 	p.mux = mux.New(mux.Config{
 		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
 		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
-		Memory: int64(cfg.Limits.Memory), Log: log, Stats: p.stats,
+		Memory: int64(cfg.Limits.Memory), Stale: time.Duration(cfg.UDP.Stale), Log: log, Stats: p.stats, UDP: p.udp,
 	})
 	var users []socks.User
 	for _, u := range cfg.Proxy.Users {
@@ -280,6 +282,12 @@ func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
 	p.front = socks.New(socks.Config{
 		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
 		MaxConns: cfg.Limits.Connections, Log: log,
+		UDP: &socks.UDP{
+			Open:      socks.OpenUDP(p.mux),
+			BlockQUIC: cfg.UDP.BlockQUIC != config.Off, // auto: all relays only answer requests
+			BlockSTUN: cfg.UDP.BlockSTUN,
+			Options:   gso.Options{GSO: cfg.UDP.GSO != config.Off, GRO: cfg.UDP.GRO != config.Off, Buffer: 1 << 20, Stats: p.udp},
+		},
 	})
 	return p, nil
 }
@@ -323,8 +331,19 @@ func (p *proxy) stop() {
 		d.Transport.Close()
 	}
 	s := p.stats
-	p.log.Info("stopped", "flows", s.Flows.Load(), "exchanges", s.Exchanges.Load(), "of_which_polls", s.Polls.Load(),
-		"ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load())
+	attrs := []any{"flows", s.Flows.Load(), "udp_flows", p.udp.Flows.Load(), "exchanges", s.Exchanges.Load(),
+		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
+	p.log.Info("stopped", append(attrs, dropped(p.udp)...)...)
+}
+
+// dropped are the counts of datagrams that were not carried, by reason.
+func dropped(u *stats.UDP) (attrs []any) {
+	for why := range stats.Drops {
+		if n := u.Dropped[why].Load(); n > 0 {
+			attrs = append(attrs, "dropped_"+why.String(), n)
+		}
+	}
+	return attrs
 }
 
 // greet tells a person what to do next.
@@ -415,7 +434,7 @@ func (a *app) runNode(args []string) error {
 	}
 	log.Info("node listens", attrs...)
 	err = n.serve(ctx)
-	log.Info("stopped")
+	log.Info("stopped", append([]any{"udp_sessions", n.udp.Flows.Load()}, dropped(n.udp)...)...)
 	return err
 }
 
@@ -424,6 +443,7 @@ type service struct {
 	ln     net.Listener
 	node   *exit.Node
 	server *exit.Server
+	udp    *stats.UDP
 }
 
 func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
@@ -432,7 +452,7 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
-	s := &service{ln: ln}
+	s := &service{ln: ln, udp: new(stats.UDP)}
 	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
 	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
 		policy.Listen = append(policy.Listen, addr)
@@ -441,6 +461,10 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 		Key: c.Key.Reveal(), Diagnostics: c.Diagnostics, Policy: policy,
 		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
 		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
+		UDP: exit.UDP{
+			GSO: c.UDP.GSO != config.Off, Stale: time.Duration(c.UDP.Stale), Stats: s.udp, BlockSTUN: c.UDP.BlockSTUN,
+			BlockQUIC: map[string]exit.Block{config.Auto: exit.BlockAuto, config.On: exit.BlockOn, config.Off: exit.BlockOff}[c.UDP.BlockQUIC],
+		},
 	})
 	if err == nil {
 		s.server, err = exit.NewServer(s.node, exit.TLS{

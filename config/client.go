@@ -77,6 +77,13 @@ type Link struct {
 	Grace        Duration `toml:"grace" default:"120s" min:"1s" max:"1h" doc:"how long connections outlive a dead relay"`
 }
 
+// The values of gso, gro and block_quic.
+const (
+	Auto = "auto"
+	On   = "on"
+	Off  = "off"
+)
+
 // UDP tunes datagrams, at the proxy or at the node.
 type UDP struct {
 	GSO       string   `toml:"gso" default:"auto" oneof:"auto|off" doc:"let the system cut trains of datagrams when sending; off if a network driver garbles them"`

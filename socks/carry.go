@@ -2,6 +2,7 @@ package socks
 
 import (
 	"context"
+	"net/netip"
 
 	"relaymux/mux"
 )
@@ -26,5 +27,12 @@ func Carry(m *mux.Mux, confirmed bool) func(ctx context.Context, r *Request) {
 			return
 		}
 		s.Relay(conn, early)
+	}
+}
+
+// OpenUDP returns a UDP.Open that makes flows of m.
+func OpenUDP(m *mux.Mux) func(string, uint16, func(netip.Addr, [][]byte), func(error)) Flow {
+	return func(host string, port uint16, deliver func(from netip.Addr, pkts [][]byte), ended func(error)) Flow {
+		return m.OpenUDP(host, port, deliver, ended)
 	}
 }

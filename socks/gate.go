@@ -39,6 +39,7 @@ type client struct {
 	// The rest is guarded by gate.mu.
 	since    time.Time
 	halfOpen *list.Element // its place in gate.halfOpen; nil once settled
+	udp      *association  // whose control connection it is
 	left     bool
 }
 
@@ -134,6 +135,14 @@ func (g *gate) settle(c *client) {
 	g.settleLocked(c)
 }
 
+// control ends c's time as half-open: from now on it is a's control connection.
+func (g *gate) control(c *client, a *association) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.settleLocked(c)
+	c.udp = a
+}
+
 func (g *gate) settleLocked(c *client) {
 	if c.halfOpen == nil {
 		return
@@ -199,12 +208,16 @@ func (g *gate) wait(ctx context.Context) error {
 }
 
 // closeSilent closes the half-open connections that had their time to say
-// something. Browsers open some in advance, and nobody misses them.
+// something. Browsers open some in advance, and nobody misses them. Associations
+// it has end as soon as they are silent.
 func (g *gate) closeSilent() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for c := range g.waiting {
-		if c.halfOpen != nil && time.Since(c.since) >= halfOpenGrace {
+		switch {
+		case c.udp != nil:
+			c.udp.drain()
+		case c.halfOpen != nil && time.Since(c.since) >= halfOpenGrace:
 			c.Conn.Close() // its goroutine sees the error, and leaves
 		}
 	}

@@ -219,13 +219,13 @@ func buffered(br *bufio.Reader) []byte {
 	return append([]byte(nil), ahead...)
 }
 
-// addrPort returns a TCP address in its plain form, an IPv4 address never
-// mapped into IPv6; the zero value for an address of another kind.
+// addrPort returns a TCP or UDP address in its plain form, an IPv4 address
+// never mapped into IPv6; the zero value for an address of another kind.
 func addrPort(a net.Addr) netip.AddrPort {
-	tcp, ok := a.(*net.TCPAddr)
+	ip, ok := a.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return netip.AddrPort{}
 	}
-	ap := tcp.AddrPort()
+	ap := ip.AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

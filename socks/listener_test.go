@@ -183,7 +183,7 @@ func TestServeFailsWithItsListener(t *testing.T) {
 
 func TestSeveralListeners(t *testing.T) {
 	p := start(t, Config{})
-	p.addr = p.listen(t)
+	p.addr = p.listen(t, "127.0.0.1:0")
 	if out := p.talk(t, connect5+"hello"); out != "\x05\x00"+granted5+"hello" {
 		t.Errorf("got %q", out)
 	}

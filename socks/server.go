@@ -3,6 +3,9 @@
 // its handler answers with Proceed or Abort; a plain http:// request is
 // forwarded over connections of Config.Dial.
 //
+// A SOCKS UDP ASSOCIATE is answered here, and its datagrams become the flows of
+// Config.UDP.
+//
 // Words: an application connects to the proxy, and becomes a client; it is
 // half-open until it has said where it wants to go; its destination is a name
 // or an IP literal, and a port. Names are never resolved on this machine.
@@ -46,6 +49,9 @@ type Config struct {
 	// Write, may wrap a *wire.DialError, which decides about the status.
 	Dial func(ctx context.Context, host string, port uint16) (net.Conn, error)
 
+	// UDP is for UDP ASSOCIATE. nil refuses it.
+	UDP *UDP
+
 	// MaxConns is the greatest number of open connections; one more is closed
 	// at once. 0 means no limit.
 	MaxConns int
@@ -77,6 +83,8 @@ type Server struct {
 
 	garbage, full, stuck rate.Sometimes // sample the log
 
+	runs sync.Pool // *run: of the associations that are reading
+
 	ctx  context.Context // of every Handle and every HTTP request
 	cut  context.CancelFunc
 	done chan struct{} // closed, under mu, when Shutdown begins
@@ -94,6 +102,9 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.UDP != nil {
+		cfg.UDP = cfg.UDP.withDefaults()
+	}
 	s := &Server{
 		cfg:       cfg,
 		log:       cfg.Log,
@@ -102,6 +113,7 @@ func New(cfg Config) *Server {
 		garbage:   rate.Sometimes{First: 1, Interval: complaintEvery},
 		full:      rate.Sometimes{First: 1, Interval: complaintEvery},
 		stuck:     rate.Sometimes{First: 1, Interval: complaintEvery},
+		runs:      sync.Pool{New: func() any { return newRun() }},
 		done:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),
 		self:      cfg.Self,
@@ -114,7 +126,8 @@ func New(cfg Config) *Server {
 // Shutdown stops accepting, and lets handshakes, unanswered Requests and HTTP
 // requests finish until ctx ends; then it closes them and returns ctx's error.
 // Connections that were handed over by Proceed are their handlers' business:
-// it neither waits for them nor closes them.
+// it neither waits for them nor closes them. A UDP association ends as soon as
+// it is quiet.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closeListeners()
 	s.gate.closeSilent()

@@ -47,7 +47,7 @@ func start(t *testing.T, cfg Config) *proxy {
 	}
 	cfg.Log = slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p.Server = New(cfg)
-	p.addr = p.listen(t)
+	p.addr = p.listen(t, "127.0.0.1:0")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -59,9 +59,9 @@ func start(t *testing.T, cfg Config) *proxy {
 	return p
 }
 
-func (p *proxy) listen(t *testing.T) (addr string) {
+func (p *proxy) listen(t *testing.T, on string) (addr string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", on)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,8 @@ func (s *Server) socks5(c *client, br *bufio.Reader) (*Request, error) {
 	switch req.Command {
 	case socks5.ConnectCommand:
 		return s.socks5Connect(c, user, req.DestAddr)
+	case socks5.AssociateCommand:
+		return nil, s.socks5Associate(c, user)
 	default:
 		return nil, &refusal{socks5Reply(socks5NoCommand), fmt.Errorf("SOCKS5 command %d", req.Command)}
 	}
@@ -115,4 +117,17 @@ func (s *Server) socks5Connect(c *client, user string, dest *socks5.AddrSpec) (*
 		return nil, &refusal{refused(SOCKS5, reasonOf(err), ""), err}
 	}
 	return &Request{Host: host, Port: port, Source: c.source, User: user, Protocol: SOCKS5, client: c}, nil
+}
+
+// socks5Associate is the UDP ASSOCIATE command. From where the application will
+// send, which is what the request's address is about, most of them do not know
+// and fill in anything (RFC 1928, section 6, lets them): it is not looked at.
+// What they send behind the request has no meaning. The association gets a
+// goroutine of its own, whose stack has not grown by the handshake.
+func (s *Server) socks5Associate(c *client, user string) error {
+	if s.cfg.UDP == nil {
+		return &refusal{socks5Reply(socks5NoCommand), errors.New("UDP ASSOCIATE is not offered")}
+	}
+	go s.associate(c, user)
+	return nil
 }

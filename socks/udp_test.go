@@ -1,0 +1,662 @@
+package socks
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/gso"
+	"relaymux/mux/stats"
+)
+
+// startUDP serves associations whose flows are n's.
+func startUDP(t *testing.T, n *farSide, change func(*UDP)) (*proxy, *stats.UDP) {
+	t.Helper()
+	st := new(stats.UDP)
+	u := &UDP{Open: n.open, Options: gso.Options{GSO: true, GRO: true, Stats: st}}
+	if change != nil {
+		change(u)
+	}
+	return start(t, Config{UDP: u}), st
+}
+
+// There and back: where a datagram goes to, and from where its answers come.
+func TestDestinations(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	mustWrite(t, a.control, "means nothing")
+	type replies map[string]string // by the address that the node tells
+	for _, test := range []struct {
+		in, host string
+		replies  replies
+	}{
+		{toIPv4, "203.0.113.5", replies{"": toIPv4, "203.0.113.5": toIPv4}},
+		{toIPv6, "2001:db8::1", replies{"": toIPv6, "2001:db8::1": toIPv6}},
+		{toName, "a.test", replies{
+			"":                   toName, // as the application wrote it
+			"2001:db8::1":        toIPv6,
+			"203.0.113.5":        toIPv4[:8] + "\x1f\x90",
+			"::ffff:203.0.113.5": toIPv4[:8] + "\x1f\x90",
+		}},
+		{toHost("203.0.113.6", 53), "203.0.113.6", replies{"": toIPv4[:7] + "\x06\x00\x35"}},
+		{toHost("0xcb.0x7107", 53), "203.0.113.7", replies{"": "\x00\x00\x00\x01\xcb\x00\x71\x07\x00\x35"}},
+		{toHost("2001:db8::1", 443), "2001:db8::1", replies{"": toIPv6[:20] + "\x01\xbb"}},
+		{"\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x01\x02\x03\x04\x01\xbb", "1.2.3.4",
+			replies{"": "\x00\x00\x00\x01\x01\x02\x03\x04\x01\xbb"}},
+	} {
+		mustWrite(t, a.socket, test.in+"hello")
+		f := n.next(t, test.host)
+		f.want(t, "hello")
+		for from, head := range test.replies {
+			f.back(from, "hi", "", "there")
+			for _, p := range []string{"hi", "", "there"} {
+				a.want(t, head+p)
+			}
+		}
+	}
+	dropped(t, st, stats.Drops, 0)
+}
+
+// However a destination is written, it is one flow.
+func TestOneFlowPerDestination(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, nil)
+	a := p.associated(t)
+	for _, spellings := range [][]string{
+		{toHost("a.Test.", 9), toHost("a.test", 9), toHost("A.TEST", 9), toHost("a.Test.", 9)},
+		{toIPv4, toHost("203.0.113.5", 53), "\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xcb\x00\x71\x05\x00\x35"},
+	} {
+		var f *fakeFlow
+		for i, in := range spellings {
+			mustWrite(t, a.socket, in+"x")
+			if i == 0 {
+				f = soon(t, n.opened)
+			}
+			f.want(t, "x")
+		}
+		f.back("", "y")
+		a.want(t, spellings[0]+"y")
+	}
+	mustWrite(t, a.socket, toHost("a.test", 10)+"x")
+	n.next(t, "a.test").want(t, "x")
+}
+
+// What the request says about where the application sends from is not refused,
+// whatever it is.
+func TestAssociateHint(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, nil)
+	for _, hint := range []string{
+		"\x01\x00\x00\x00\x00\x00\x00", "\x01\x00\x00\x00\x00\x12\x34", "\x01\xff\xff\xff\xff\xff\xff", "\x01\x7f\x00\x00\x01\x00\x01",
+		"\x03\x00\x00\x00", "\x03\x03a b\x00\x00", "\x03\x0bexample.com\x00\x50", "\x04" + strings.Repeat("\x00", 18),
+	} {
+		a := &app{control: p.dial(t)}
+		mustWrite(t, a.control, "\x05\x01\x00\x05\x03\xff"+hint)
+		mustRead(t, a.control, "\x05\x00")
+		a.relay = readBound(t, a.control)
+		a.socket = a.dial(t, nil)
+		mustWrite(t, a.socket, toIPv4+"x")
+		n.next(t, "203.0.113.5").want(t, "x")
+	}
+}
+
+func TestAssociateRefused(t *testing.T) {
+	if out := start(t, Config{}).talk(t, "\x05\x01\x00"+associate5); out != "\x05\x00"+refused5(7) {
+		t.Errorf("not configured: %q", out)
+	}
+	p, _ := startUDP(t, newFarSide(), func(u *UDP) {
+		u.Listen = func(netip.Addr) (net.PacketConn, error) { return nil, syscall.EMFILE }
+	})
+	if out := p.talk(t, "\x05\x01\x00"+associate5); out != "\x05\x00"+refused5(1) {
+		t.Errorf("no socket: %q", out)
+	}
+	locked := start(t, Config{UDP: &UDP{Open: newFarSide().open}, Users: []User{{"ann", "secret"}}})
+	if out := locked.talk(t, "\x05\x01\x00"+associate5); out != "\x05\xff" {
+		t.Errorf("no login: %q", out)
+	}
+}
+
+// What is no datagram of SOCKS is dropped, and does not decide who the
+// application is.
+func TestHostile19_BadHeaders(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	other := a.dial(t, nil)
+	bad := badHeaders()
+	for i, in := range bad {
+		mustWrite(t, other, in)
+		counted(t, st, stats.DropHeader, i+1)
+	}
+	mustWrite(t, a.socket, toIPv4+"good")
+	f := n.next(t, "203.0.113.5")
+	f.want(t, "good")
+	for i, in := range bad {
+		mustWrite(t, a.socket, in)
+		counted(t, st, stats.DropHeader, len(bad)+i+1)
+	}
+	mustWrite(t, a.socket, toIPv4+"good")
+	f.want(t, "good")
+	dropped(t, st, stats.DropHeader, uint64(2*len(bad)))
+}
+
+func TestHostile20_Fragments(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	other := a.dial(t, nil)
+	for frag := 1; frag < 256; frag++ {
+		mustWrite(t, other, "\x00\x00"+string([]byte{byte(frag)})+toIPv4[3:]+"part")
+		counted(t, st, stats.DropFragment, frag)
+	}
+	mustWrite(t, a.socket, toIPv4+"whole") // they have not latched
+	f := n.next(t, "203.0.113.5")
+	f.want(t, "whole")
+	f.back("", "answer")
+	a.want(t, toIPv4+"answer")
+	dropped(t, st, stats.DropFragment, 255)
+}
+
+func TestHostile21_RSV(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, nil)
+	a := p.associated(t)
+	mustWrite(t, a.socket, "\xff\x01"+toIPv4[2:]+"x")
+	f := n.next(t, "203.0.113.5")
+	f.want(t, "x")
+	mustWrite(t, a.socket, toIPv4+"y")
+	f.want(t, "y")
+	f.back("", "z")
+	a.want(t, toIPv4+"z")
+}
+
+func TestHostile22_Sources(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	sent := uint64(0)
+	if runtime.GOOS == "linux" { // elsewhere 127.0.0.2 is not there
+		for range 3 {
+			mustWrite(t, a.dial(t, net.IPv4(127, 0, 0, 2)), toIPv4+"of another address")
+			sent++
+		}
+	}
+	mustWrite(t, a.socket, toIPv4+"first")
+	f := n.next(t, "203.0.113.5")
+	f.want(t, "first")
+	mustWrite(t, a.dial(t, nil), toIPv4+"of another port")
+	mustWrite(t, a.dial(t, nil), "garbage of another port")
+	mustWrite(t, a.socket, toIPv4+"second")
+	f.want(t, "second")
+	dropped(t, st, stats.DropSource, sent+2)
+	f.back("", "answer")
+	a.want(t, toIPv4+"answer")
+}
+
+func TestBadDestinations(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	own := netip.MustParseAddrPort(p.addr)
+	bad := []string{
+		toHost("example.com", 0), toIPv4[:8] + "\x00\x00",
+		toHost("127.0.0.1", own.Port()), toHost("localhost", own.Port()),
+		toHost("127.0.0.1", a.relay.Port()), toHost("localhost", a.relay.Port()), toHost("0x7f.1", a.relay.Port()),
+		"\x00\x00\x00\x04" + strings.Repeat("\x00", 16) + "\x00\x50",
+	}
+	for _, host := range append(badHosts, undialableHosts...) {
+		if len(host) < 256 {
+			bad = append(bad, toHost(host, 80))
+		}
+	}
+	for i, in := range bad {
+		mustWrite(t, a.socket, in+"x")
+		mustWrite(t, a.socket, in+"x")
+		counted(t, st, stats.DropName, 2*i+2)
+	}
+	mustWrite(t, a.socket, toHost("127.0.0.1", a.relay.Port()+1)+"x")
+	n.next(t, "127.0.0.1").want(t, "x")
+	dropped(t, st, stats.DropName, 2*uint64(len(bad)))
+}
+
+// The largest datagrams, of each family: one byte more does not go, and nothing
+// is cut.
+func TestHostile24_Sizes(t *testing.T) {
+	for _, test := range []struct {
+		on, to  string
+		largest int // payload
+	}{
+		{"127.0.0.1:0", toIPv4, 65497},
+		{"[::1]:0", toIPv6, 65505},
+		{"[::1]:0", toIPv4, 65517},
+	} {
+		n := newFarSide()
+		p, st := startUDP(t, n, nil)
+		if test.on[0] == '[' {
+			p.addr = listenIPv6(t, p, test.on)
+		}
+		a := p.associated(t)
+		if err := a.socket.SetReadBuffer(1 << 20); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, a.socket, test.to)
+		f := soon(t, n.opened)
+		f.want(t, "")
+		big := strings.Repeat("0123456789", 6552)
+		for _, size := range []int{0, 1, 1472, 4097, 9001, test.largest - 1, test.largest} {
+			mustWrite(t, a.socket, test.to+big[:size])
+			f.want(t, big[:size])
+			f.back("", big[:size])
+			a.want(t, test.to+big[:size])
+		}
+		if _, err := a.socket.Write([]byte(test.to + big[:test.largest+1])); !errors.Is(err, syscall.EMSGSIZE) && runtime.GOOS != "windows" {
+			t.Errorf("%s: the system sends more: %v", test.on, err)
+		}
+		f.back("", big[:test.largest+1], "next")
+		a.want(t, test.to+"next")
+		dropped(t, st, stats.DropTooLarge, 1)
+	}
+}
+
+func listenIPv6(t *testing.T, p *proxy, on string) string {
+	t.Helper()
+	probe, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6:", err)
+	}
+	probe.Close()
+	return p.listen(t, on)
+}
+
+func TestHostile23_ControlEnds(t *testing.T) {
+	for name, end := range map[string]func(*net.TCPConn){
+		"FIN":        func(c *net.TCPConn) { c.Close() },
+		"half-close": func(c *net.TCPConn) { c.CloseWrite() },
+		"RST":        func(c *net.TCPConn) { c.SetLinger(0); c.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newFarSide()
+			p, _ := startUDP(t, n, nil)
+			a := p.associated(t)
+			var fs []*fakeFlow
+			for i := range 10 {
+				mustWrite(t, a.socket, toHost(fmt.Sprintf("h%d", i), 1)+"x")
+				fs = append(fs, soon(t, n.opened))
+			}
+			begin := time.Now()
+			end(a.control)
+			for _, f := range fs {
+				soon(t, f.closed)
+			}
+			for p.Stats().Open != 0 && time.Since(begin) < time.Second {
+				runtime.Gosched()
+			}
+			if took := time.Since(begin); took >= time.Second || p.Stats().Open != 0 {
+				t.Errorf("%d are open after %v", p.Stats().Open, took)
+			}
+			again, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(a.relay))
+			if err != nil {
+				t.Fatalf("the socket is still there: %v", err)
+			}
+			again.Close()
+		})
+	}
+}
+
+// An error of the socket is the end of the association.
+func TestSocketEnds(t *testing.T) {
+	n := newFarSide()
+	var socket net.PacketConn
+	p, _ := startUDP(t, n, func(u *UDP) {
+		u.Listen = func(addr netip.Addr) (_ net.PacketConn, err error) {
+			socket, err = listenUDP(addr)
+			return socket, err
+		}
+	})
+	a := p.associated(t)
+	mustWrite(t, a.socket, toIPv4+"x")
+	f := soon(t, n.opened)
+	socket.Close()
+	soon(t, f.closed)
+	if _, err := a.control.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the control connection: %v", err)
+	}
+}
+
+func TestHostile25_Destinations(t *testing.T) {
+	n := newFarSide()
+	n.echo.Store(true)
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	mustWrite(t, a.socket, toIPv4+"live")
+	live := n.next(t, "203.0.113.5")
+	live.want(t, "live")
+	a.want(t, toIPv4+"live")
+	n.echo.Store(false)
+
+	var others []*fakeFlow
+	open := func() (open int) {
+		for _, f := range others {
+			if !f.isClosed() {
+				open++
+			}
+		}
+		return open
+	}
+	for i := range 10000 {
+		mustWrite(t, a.socket, toHost(fmt.Sprintf("h%d.test", i), 1)+"x")
+		others = append(others, soon(t, n.opened))
+		others[i].want(t, "x")
+		if i == maxFlows-2 && open() != maxFlows-1 {
+			t.Errorf("%d are open of %d", open(), i+1)
+		}
+	}
+	if open() != maxFlows-1 || live.isClosed() {
+		t.Errorf("%d are open; live closed: %v", open(), live.isClosed())
+	}
+	for i, f := range others { // the oldest have gone
+		if gone := i < len(others)-(maxFlows-1); f.isClosed() != gone {
+			t.Errorf("flow %d closed: %v", i, !gone)
+			break
+		}
+	}
+	mustWrite(t, a.socket, toIPv4+"still here")
+	live.want(t, "still here")
+	dropped(t, st, stats.Drops, 0)
+}
+
+// A peer-to-peer program that got answers from everywhere: the least recently
+// used goes, and new ones do not push each other out before they are answered.
+func TestAnsweredFlowsMakeRoom(t *testing.T) {
+	n := newFarSide()
+	n.echo.Store(true)
+	p, _ := startUDP(t, n, nil)
+	a := p.associated(t)
+	say := func(i int) *fakeFlow {
+		t.Helper()
+		mustWrite(t, a.socket, toHost(fmt.Sprintf("h%d", i), 1)+"x")
+		f := soon(t, n.opened)
+		f.want(t, "x")
+		if n.echo.Load() {
+			a.want(t, toHost(fmt.Sprintf("h%d", i), 1)+"x")
+		}
+		return f
+	}
+	var answered, fresh []*fakeFlow
+	for i := range maxFlows {
+		answered = append(answered, say(i))
+	}
+	mustWrite(t, a.socket, toHost("h0", 1)+"again") // not the least recently used any more
+	answered[0].want(t, "again")
+	a.want(t, toHost("h0", 1)+"again")
+	n.echo.Store(false)
+	for i := range newFlows + 1 {
+		fresh = append(fresh, say(maxFlows+i))
+	}
+	for i, f := range answered {
+		if gone := 1 <= i && i <= newFlows+1; f.isClosed() != gone {
+			t.Errorf("answered flow %d closed: %v", i, !gone)
+		}
+	}
+	if last := say(9999); last.isClosed() || !fresh[0].isClosed() || fresh[1].isClosed() || answered[newFlows+2].isClosed() {
+		t.Error("one more unanswered flow did not cost the oldest of its kind")
+	}
+}
+
+// A flood from the application is taken as it comes, and holds up nobody.
+func TestHostile26_Flood(t *testing.T) {
+	n := newFarSide()
+	flow := &drain{enough: make(chan struct{}), closed: make(chan struct{})}
+	p, _ := startUDP(t, n, func(u *UDP) {
+		u.Open = func(host string, port uint16, deliver func(netip.Addr, [][]byte), ended func(error)) Flow {
+			if host == "flood" {
+				return flow
+			}
+			return n.open(host, port, deliver, ended)
+		}
+	})
+	a, other := p.associated(t), p.associated(t)
+	mustWrite(t, other.socket, toIPv6)
+	calm := n.next(t, "2001:db8::1")
+	calm.want(t, "")
+
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	stop := make(chan struct{})
+	var flood sync.WaitGroup
+	flood.Go(func() {
+		datagram := []byte(toHost("flood", 1) + strings.Repeat("x", 1200))
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				a.socket.Write(datagram)
+			}
+		}
+	})
+	for i := range 200 {
+		mustWrite(t, other.socket, toIPv6+fmt.Sprint(i))
+		calm.want(t, fmt.Sprint(i))
+		calm.back("", fmt.Sprint(i))
+		other.want(t, toIPv6+fmt.Sprint(i))
+	}
+	if out := p.talk(t, connect5+"tcp"); out != "\x05\x00"+granted5+"tcp" {
+		t.Errorf("TCP: %q", out)
+	}
+	soon(t, flow.enough)
+	close(stop)
+	flood.Wait()
+	a.control.Close()
+	soon(t, flow.closed)
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapInuse) - int64(before.HeapInuse); grown > 16<<20 {
+		t.Errorf("%d bytes more are in use", grown)
+	}
+}
+
+// drain is a flow whose queue drops everything.
+type drain struct {
+	pkts   int
+	enough chan struct{} // closed: 10,000 datagrams came
+	closed chan struct{}
+}
+
+func (d *drain) Send(_ *buf.Buf, pkts [][]byte) {
+	if d.pkts < 10_000 && d.pkts+len(pkts) >= 10_000 {
+		close(d.enough)
+	}
+	d.pkts += len(pkts)
+}
+
+func (d *drain) Close() { close(d.closed) }
+
+// A hundred applications at once: each hears what is meant for it.
+func TestHostile29_Parallel(t *testing.T) {
+	n := newFarSide()
+	n.echo.Store(true)
+	p, _ := startUDP(t, n, nil)
+	const many, rounds = 100, 20
+	var apps []*app
+	ports := map[uint16]bool{}
+	for range many {
+		a := p.associated(t)
+		ports[a.relay.Port()] = true
+		apps = append(apps, a)
+	}
+	if len(ports) != many {
+		t.Errorf("%d ports", len(ports))
+	}
+	var all sync.WaitGroup
+	for i, a := range apps {
+		all.Go(func() {
+			b := make([]byte, 2000)
+			for k := range rounds {
+				to := []string{toIPv4, toIPv6, toHost(fmt.Sprintf("h%d", i), 53)}[k%3]
+				in := fmt.Sprintf("%s%d of %d", to, k, i)
+				if _, err := a.socket.Write([]byte(in)); err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := a.socket.Read(b); err != nil || string(b[:got]) != in {
+					t.Errorf("got %q (%v), want %q", b[:got], err, in)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := len(n.opened); got != 3*many {
+		t.Errorf("%d flows", got)
+	}
+	apps[0].control.Close()
+	for range many { // one association's end is nobody else's
+		if f := soon(t, n.opened); f.host == "h0" {
+			soon(t, f.closed)
+		}
+	}
+	mustWrite(t, apps[1].socket, toIPv4+"still here")
+	apps[1].want(t, toIPv4+"still here")
+}
+
+func TestHostile30_Families(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	check := func(relay, to string) {
+		t.Helper()
+		a := p.associated(t)
+		if got := a.relay.Addr().String(); got != relay {
+			t.Errorf("BND %v, want %v", a.relay, relay)
+		}
+		mustWrite(t, a.socket, to+"x")
+		f := soon(t, n.opened)
+		f.want(t, "x")
+		f.back("", "y")
+		a.want(t, to+"y")
+	}
+	check("127.0.0.1", toIPv6)
+	p.addr = listenIPv6(t, p, "[::1]:0")
+	check("::1", toIPv4)
+	// Both families on one listener: its IPv4 connections are mapped.
+	_, port, _ := net.SplitHostPort(p.listen(t, "[::]:0"))
+	p.addr = "127.0.0.1:" + port
+	check("127.0.0.1", toName)
+	p.addr = "[::1]:" + port
+	check("::1", toName)
+	dropped(t, st, stats.Drops, 0)
+}
+
+func TestBlocked(t *testing.T) {
+	stun := "\x00\x01\x00\x00\x21\x12\xa4\x42twelve bytes"
+	for _, test := range []struct {
+		quic, stun bool
+		in         string
+		why        stats.Drop
+	}{
+		{true, false, toHost("a.test", 443) + "x", stats.DropQUIC},
+		{true, false, toHost("a.test", 442) + "x", carried},
+		{true, false, toHost("a.test", 3478) + stun, carried},
+		{false, true, toHost("a.test", 443) + "x", carried},
+		{false, true, toHost("a.test", 443) + stun, stats.DropSTUN},
+		{false, true, toHost("a.test", 3478) + "x", stats.DropSTUN},
+		{false, true, toHost("a.test", 5349) + "x", stats.DropSTUN},
+		{false, true, toHost("a.test", 19302) + "x", stats.DropSTUN},
+		{false, true, toHost("a.test", 3479) + "x", carried},
+		{false, true, toHost("a.test", 3479) + stun[:19], carried},
+		{false, false, toHost("a.test", 443) + stun, carried},
+	} {
+		n := newFarSide()
+		p, st := startUDP(t, n, func(u *UDP) { u.BlockQUIC, u.BlockSTUN = test.quic, test.stun })
+		a := p.associated(t)
+		mustWrite(t, a.socket, test.in)
+		mustWrite(t, a.socket, toIPv4)
+		if test.why == carried {
+			n.next(t, "a.test")
+		}
+		n.next(t, "203.0.113.5").want(t, "")
+		count := uint64(1)
+		if test.why == carried {
+			count = 0
+		}
+		dropped(t, st, test.why, count)
+	}
+}
+
+// A flow that has ended makes room for another one.
+func TestFlowEnds(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, nil)
+	a := p.associated(t)
+	for range 3 {
+		mustWrite(t, a.socket, toName+"x")
+		f := n.next(t, "a.test")
+		f.want(t, "x")
+		f.ended(errors.New("the node has forgotten it"))
+	}
+}
+
+// A flow that ends at once, as those of a mux that is being closed do.
+func TestFlowEndsWithinOpen(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, func(u *UDP) {
+		u.Open = func(host string, port uint16, deliver func(netip.Addr, [][]byte), ended func(error)) Flow {
+			ended(errors.New("stopped"))
+			return n.open(host, port, deliver, ended)
+		}
+	})
+	a := p.associated(t)
+	for range 3 {
+		mustWrite(t, a.socket, toName+"x")
+		n.next(t, "a.test").want(t, "x")
+	}
+}
+
+func TestHostile86_PanicInOpen(t *testing.T) {
+	n := newFarSide()
+	p, _ := startUDP(t, n, func(u *UDP) {
+		u.Open = func(host string, port uint16, deliver func(netip.Addr, [][]byte), ended func(error)) Flow {
+			if host == "panic" {
+				panic("a fault of ours")
+			}
+			return n.open(host, port, deliver, ended)
+		}
+	})
+	a, b := p.associated(t), p.associated(t)
+	mustWrite(t, a.socket, toIPv4)
+	f := soon(t, n.opened)
+	mustWrite(t, a.socket, toHost("panic", 1))
+	soon(t, f.closed)
+	mustWrite(t, b.socket, toIPv4+"x")
+	n.next(t, "203.0.113.5").want(t, "x")
+	if got := p.Stats().Panics; got != 1 {
+		t.Errorf("%d panics counted", got)
+	}
+}
+
+func TestAssociationCountsAgainstMaxConns(t *testing.T) {
+	p := start(t, Config{MaxConns: 2, UDP: &UDP{Open: newFarSide().open}})
+	a, b := p.associated(t), p.associated(t)
+	if st := p.Stats(); st.Open != 2 {
+		t.Errorf("stats %+v", st)
+	}
+	if n, err := p.dial(t).Read(make([]byte, 1)); err == nil {
+		t.Errorf("one too many: %d bytes", n)
+	}
+	a.control.Close()
+	for p.Stats().Open != 1 {
+		runtime.Gosched()
+	}
+	p.associated(t)
+	b.control.Close()
+}
