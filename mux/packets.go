@@ -17,11 +17,11 @@ import (
 type udpFlow struct {
 	flow
 
-	ups     int  // ops in flight that are no polls
-	used    int  // datagrams sent and received, since the beginning
-	due     int  // datagrams sent that nothing has come back for
-	empties int  // polls in a row that brought nothing
-	polling bool // it asks for data when its time has come
+	ups     int       // ops in flight that are no polls
+	used    int       // datagrams sent and received, since the beginning
+	due     int       // datagrams sent that nothing has come back for
+	active  time.Time // when the last one went or came
+	polling bool      // it asks for data when its time has come
 }
 
 // wants implements side.
@@ -87,6 +87,7 @@ func (u *UDP) compose(op *wire.Op, _ *deployment, room int, first bool) (datagra
 	f.ups++
 	f.due = min(f.due+1, dueMost)
 	f.used++
+	f.active = time.Now()
 	return d, true
 }
 
@@ -226,19 +227,13 @@ func (f *udpFlow) scheduleNext(op *wire.Op, o *outcome, x *exchange) {
 	f.due = max(0, f.due-o.pkts)
 	f.window = min(nextWindow(o.n, o.more, int(op.Max), x.poll), windowFirst)
 	now := time.Now()
-	switch {
-	case o.pkts > 0:
-		f.empties = 0
-	case x.poll && (x.brought > 0 || x.adopted):
-		// Answered for another's sake: as before, and together with that.
-		if f.pollAt.Before(now) {
-			f.pollAt = now.Add(pollWait(1, x.d.floor, f.ours))
-		}
-		return
-	case x.poll:
-		f.empties++
+	if o.pkts > 0 {
+		f.active = now
 	}
 	var wait time.Duration
-	wait, f.polling = packetWait(o.pkts, f.due, f.empties, x.poll, f.port)
+	wait, f.polling = packetWait(o.pkts, f.due, now.Sub(f.active), x.d.floor, x.poll, f.port)
+	if x.poll && o.pkts == 0 && x.brought > 0 { // came back for another's sake: they all ask again together
+		wait = max(wait, pollWait(1, x.d.floor, f.ours))
+	}
 	f.pollAt = now.Add(wait)
 }

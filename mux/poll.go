@@ -22,33 +22,41 @@ func pollWait(n int, rtt time.Duration, ours bool) time.Duration {
 	return min(rtt/part, 100*time.Millisecond)
 }
 
-// packetPause is how long a UDP flow that got its answer, or none for as long as
-// a node holds a poll, waits before it asks again; each time twice as long, at
-// most packetPauseMost. It need not be short: what the application sends next
+// A UDP flow asks the more seldom the longer it has been silent: half as long as
+// that, and within these. It need not be soon: what the application sends next
 // brings what has come meanwhile, and so does any poll of another flow.
 const (
 	packetPause     = time.Second
 	packetPauseMost = 32 * time.Second
+
+	// packetPatience is how long, beside two round trips, a datagram may stay
+	// without an answer and still be asked for all the time.
+	packetPatience = 2 * time.Second
 )
 
-// portDNS is where a query has one answer, and nothing follows.
-const portDNS = 53
+// A query of DNS has one answer, and nothing follows. Resolvers give up on it
+// after 10 s (resolv.conf(5), timeout and attempts).
+const (
+	portDNS = 53
+	dnsLate = 10 * time.Second
+)
 
 // packetWait is how long a UDP flow waits before it asks for more, or that it
 // does not until it has sent something. n datagrams came with the last answer,
-// which was a poll's or not; due were sent and have no answer; so many polls in
-// a row brought nothing. Pure.
-func packetWait(n, due, empties int, poll bool, port uint16) (wait time.Duration, ok bool) {
+// which was a poll's or not; due were sent and have no answer; none came or
+// went for so long as quiet. Pure.
+func packetWait(n, due int, quiet, rtt time.Duration, poll bool, port uint16) (wait time.Duration, ok bool) {
 	const flowing = 4 // more in one answer than a dialogue has
+	dns := port == portDNS
 	switch {
 	case n >= flowing, n > 0 && due > 0, n > 0 && poll:
 		return 0, true
-	case port == portDNS:
-		return 0, due > 0 && empties < 2
-	case due > 0 && empties == 0:
+	case dns && (due == 0 || quiet > dnsLate+2*rtt):
+		return 0, false
+	case due > 0 && (dns || quiet < packetPatience+2*rtt):
 		return 0, true
 	}
-	return min(packetPause<<min(empties, 8), packetPauseMost), true
+	return min(max(quiet/2, packetPause), packetPauseMost), true
 }
 
 // A flow's window is how many bytes it asks for at once. It follows what came

@@ -621,29 +621,29 @@ func TestUDPClose(t *testing.T) {
 }
 
 func TestPacketWait(t *testing.T) {
-	never := time.Duration(-1)
+	const never, rtt, s = time.Duration(-1), time.Second, time.Second
 	for _, c := range []struct {
-		n, due, empties int
-		poll            bool
-		port            uint16
-		want            time.Duration
+		n, due int
+		quiet  time.Duration
+		poll   bool
+		port   uint16
+		want   time.Duration
 	}{
 		{4, 0, 0, false, 9000, 0},
 		{3, 0, 0, false, 9000, packetPause},
 		{1, 1, 0, false, 9000, 0},
 		{1, 0, 0, true, 9000, 0}, // the other side speaks by itself
-		{0, 1, 0, false, 9000, 0},
-		{0, 1, 1, true, 9000, 2 * packetPause},
-		{0, 0, 0, false, 9000, packetPause},
-		{0, 0, 4, true, 9000, 16 * packetPause},
-		{0, 0, 5, true, 9000, packetPauseMost},
-		{0, 0, 1 << 30, true, 9000, packetPauseMost},
+		{0, 1, 4*s - 1, true, 9000, 0},
+		{0, 1, 4 * s, true, 9000, 2 * s},
+		{0, 0, 2 * s, true, 9000, packetPause},
+		{0, 0, 3 * s, true, 9000, 3 * s / 2},
+		{0, 0, 63 * s, true, 9000, 63 * s / 2},
+		{0, 0, 65 * s, true, 9000, packetPauseMost},
 		{1, 0, 0, false, portDNS, never},
-		{0, 1, 0, false, portDNS, 0},
-		{0, 1, 1, true, portDNS, 0},
-		{0, 1, 2, true, portDNS, never},
+		{0, 1, 12 * s, true, portDNS, 0},
+		{0, 1, 12*s + 1, true, portDNS, never},
 	} {
-		got, ok := packetWait(c.n, c.due, c.empties, c.poll, c.port)
+		got, ok := packetWait(c.n, c.due, c.quiet, rtt, c.poll, c.port)
 		if !ok {
 			got = never
 		}
