@@ -34,10 +34,11 @@ type exchange struct {
 
 // A task is what an exchange still has to do with an op.
 type task struct {
-	s       *session  // nil: the RESULT is there already
-	connect bool      // a connect or connect_data
+	s       session   // nil: the RESULT is there already
+	connect bool      // a connect, connect_data or udp_open
 	barren  bool      // a plain connect, whose RESULT never carries payload or end
 	flood   bool      // a connect_data with so much that more must follow
+	named   bool      // its RESULT tells the target's address
 	write   bool      // uploads, or ends uploading
 	polls   bool      // is part of a batch of polls
 	shared  bool      // another exchange looks at the session too
@@ -51,7 +52,8 @@ type task struct {
 	// flows have left, is answered, for nobody needs it any more.
 	relieved bool
 
-	drained int
+	drained int // bytes in its RESULT
+	pkts    int // and datagrams
 }
 
 // bulkUpload is where an upload counts as a part of a stream, which waits for no
@@ -82,6 +84,7 @@ func (x *exchange) release() {
 	clear(x.tasks)
 	for i := range x.results {
 		clear(x.results[i].Data)
+		clear(x.results[i].Pkts)
 		x.results[i].Reset()
 	}
 	x.tasks, x.results = x.tasks[:0], x.results[:0]
@@ -176,9 +179,11 @@ func (x *exchange) run(o *wire.Op, t *task, r *wire.Result) {
 		x.data(o, t, r)
 	case wire.Close:
 		x.close(o, r)
+	case wire.UDPOpen:
+		x.udpOpen(o, t, r)
+	case wire.UDPData:
+		x.udpData(o, t, r)
 	default:
-		// The place for udp_open and udp_data. Their answer today is what
-		// tells a client that this node carries no UDP.
 		fail(t, r, "unknown op: "+opName(o.Name))
 		r.Code = []byte(wire.CodeUnsupported)
 	}
@@ -195,16 +200,22 @@ func fail(t *task, r *wire.Result, text string) {
 
 const badBase64 = "bad base64: not RFC 4648 section 4"
 
-func (x *exchange) connect(o *wire.Op, t *task, r *wire.Result) {
+// badTarget says what is wrong with an op that opens a session, if anything.
+func badTarget(o *wire.Op) string {
 	switch {
 	case len(o.Host) == 0:
-		fail(t, r, "missing host")
-		return
+		return "missing host"
 	case o.Port == 0:
-		fail(t, r, "missing or invalid port")
-		return
+		return "missing or invalid port"
 	case o.BadData:
-		fail(t, r, badBase64)
+		return badBase64
+	}
+	return ""
+}
+
+func (x *exchange) connect(o *wire.Op, t *task, r *wire.Result) {
+	if text := badTarget(o); text != "" {
+		fail(t, r, text)
 		return
 	}
 	t.connect, t.barren, t.flood = true, o.Kind == wire.Connect, o.Len() >= floodUpload
@@ -217,9 +228,10 @@ func (x *exchange) connect(o *wire.Op, t *task, r *wire.Result) {
 }
 
 func (x *exchange) data(o *wire.Op, t *task, r *wire.Result) {
-	s, e, remembered := x.node.table.find(o.SID)
+	found, e, remembered := x.node.table.find(o.SID)
+	s, ok := found.(*tcpSession)
 	switch {
-	case s == nil:
+	case !ok:
 		x.noSession(o, t, r, e, remembered)
 		return
 	case o.BadData:

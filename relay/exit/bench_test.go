@@ -28,7 +28,7 @@ func (w *nullWriter) Write(p []byte) (int, error) { w.n += len(p); return len(p)
 func BenchmarkDrain(b *testing.B) {
 	r := newRig(b, Config{LongPoll: time.Second})
 	sid := r.open("silent.test")
-	s := r.node.table.open[string(sid)]
+	s := r.node.table.open[string(sid)].(*tcpSession)
 	body := wire.AppendBatch(nil, testKey, false, []wire.Op{poll(sid)})
 	chunk := make([]byte, buf.Max)
 	b.SetBytes(maxDrain)

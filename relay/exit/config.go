@@ -3,15 +3,19 @@
 // the JSON wire (mux/wire) under POST /tunnel/batch and POST /tunnel; to
 // everybody who does not know the key it is a web server without pages.
 //
-// Words: a session is one TCP connection to a target, known to the client by
-// its sid. An exchange is one request and its answer; a hold is an exchange
+// Words: a session is one TCP connection or one UDP socket to a target, known to
+// the client by its sid. An exchange is one request and its answer; a hold is an exchange
 // that is kept open until one of its sessions has something to say.
 //
 // A request goes through the files in this order:
 //
 //	handler.go  path, key, the one 404       body.go, compress.go  its bytes, bounded
-//	batch.go    carries out each op          session.go, read.go, write.go, dial.go
+//	batch.go    carries out each op          session.go  what a session is
+//	            TCP                          tcp.go, read.go, write.go, dial.go, end.go
+//	            UDP                          udp.go, udp_socket.go, udp_queue.go
 //	timing.go   when to answer               drain.go  what goes into the answer
+//
+// A TCP session to the address of udpgw ends in the node itself (udpgw.go).
 //
 // Nothing here waits for somebody else's target: dials, reads and writes run in
 // goroutines of the session, and an exchange only looks at what they brought.
@@ -38,11 +42,13 @@ type Config struct {
 	Policy Policy
 
 	Memory         int64   // bytes that all buffers may take together; 256 MiB
-	Streams        int     // sessions at a time; 4096
+	Streams        int     // sessions at a time, of them half with a UDP socket at most; 4096
 	DialsPerSecond float64 // over all clients; 0 is no limit
 
-	Reap     time.Duration // a session without op or data for so long ends; 300 s
+	Reap     time.Duration // a TCP session without op or data for so long ends; 300 s
 	LongPoll time.Duration // longest hold of a batch of polls; 15 s, below a client's 30 s
+
+	UDP UDP
 
 	// Log gets one line per failed dial and the like at Debug, and nothing
 	// that a prober could fill a disk with above it. If nil, nothing is
@@ -63,6 +69,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Streams, defaultStreams)
 	orDefault(&c.Reap, defaultReap)
 	orDefault(&c.LongPoll, defaultLongPoll)
+	c.UDP = c.UDP.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -15,8 +15,10 @@ import (
 // A Dialer reaches the targets. An error that carries a *wire.DialError says by
 // its Reason what the client is told.
 //
-// DialContext is called from many goroutines, with network "tcp" and an address
-// whose host may be a name. It returns soon after ctx has ended.
+// DialContext is called from many goroutines, with network "tcp" or "udp" and an
+// address whose host may be a name. It returns soon after ctx has ended. A
+// connection of "udp" keeps the borders of datagrams, hears its peer alone, and
+// tells the peer's address by RemoteAddr.
 type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -58,8 +60,12 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 }
 
 // dial is the goroutine that connects the session.
-func (s *session) dial(ctx context.Context, host string, port uint16) {
+func (s *tcpSession) dial(ctx context.Context, host string, port uint16) {
 	defer s.stop()
+	if isGateway(host, port) {
+		s.connected(newGateway(s.node), 0)
+		return
+	}
 	s.node.count.dials.Add(1)
 	began := time.Now()
 	conn, err := s.node.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
@@ -73,7 +79,7 @@ func (s *session) dial(ctx context.Context, host string, port uint16) {
 
 // connected begins the session's work with its target, which took so long to
 // answer.
-func (s *session) connected(conn net.Conn, took time.Duration) {
+func (s *tcpSession) connected(conn net.Conn, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -89,7 +95,7 @@ func (s *session) connected(conn net.Conn, took time.Duration) {
 }
 
 // dialFailed keeps the outcome for the op that asks next.
-func (s *session) dialFailed(err error) {
+func (s *tcpSession) dialFailed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.node.count.dialFailures.Add(1)

@@ -24,16 +24,31 @@ func (x *exchange) drain() {
 		x.wants = append(x.wants, x.tasks[i].wants())
 	}
 	share(x.answerRoom(), x.wants)
+	spare := 0 // what was too little for the next datagram is the next session's
 	for i := range x.tasks {
 		t, r := &x.tasks[i], &x.results[i]
 		if t.s == nil {
 			continue
 		}
-		x.taken = t.s.take(t, x.wants[i], r, x.taken)
+		limit := x.wants[i]
+		if limit > 0 {
+			limit = min(limit+spare, t.max)
+		}
+		x.taken = t.s.take(t, limit, r, x.taken)
 		t.s.detach(x)
-		t.drained = r.Len()
+		t.drained, t.pkts = payload(r), len(r.Pkts)
+		spare += x.wants[i] - t.drained
 		x.node.count.bytesDown.Add(uint64(t.drained))
 	}
+}
+
+// payload is what an answer carries of one session, in bytes.
+func payload(r *wire.Result) int {
+	n := r.Len()
+	for _, p := range r.Pkts {
+		n += len(p)
+	}
+	return n
 }
 
 // wants returns how much the task's session could give.
@@ -97,12 +112,11 @@ func (x *exchange) releaseTaken() {
 	x.taken = x.taken[:0]
 }
 
-// abandon resets the sessions that a lost answer leaves in no good state: those
-// whose bytes were in it, and those whose sid nobody has learned now.
+// abandon tells the sessions that their answer is lost.
 func (x *exchange) abandon() {
 	for i := range x.tasks {
-		if t := &x.tasks[i]; t.s != nil && (t.connect || t.drained > 0) {
-			t.s.abort()
+		if t := &x.tasks[i]; t.s != nil {
+			t.s.lost(t)
 		}
 	}
 }

@@ -22,9 +22,13 @@ type Node struct {
 	dials       *rate.Limiter
 	timing      timing
 	reapAfter   time.Duration
+	udp         UDP
 	log         *slog.Logger
 
-	table     table
+	table      table
+	sockets    atomic.Int64 // of UDP, open now
+	maxSockets int64        // so many; TCP has the rest of the sessions to itself
+
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
 	bodies    *buf.Budget // what exchanges hold: requests and answers
@@ -57,6 +61,8 @@ func New(c Config) (*Node, error) {
 		dials:       dialLimiter(c.DialsPerSecond),
 		timing:      timing{longPoll: c.LongPoll},
 		reapAfter:   c.Reap,
+		udp:         c.UDP,
+		maxSockets:  int64(max(1, c.Streams/2)),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
@@ -96,6 +102,7 @@ func (n *Node) Close() {
 // Stats is a snapshot of a node's counters.
 type Stats struct {
 	Sessions     int    // open now
+	UDPSockets   int    // likewise, those of udpgw included
 	Memory       int64  // bytes charged now
 	Exchanges    uint64 // with the right key
 	Probes       uint64 // answered with the 404
@@ -106,7 +113,7 @@ type Stats struct {
 	Refused      uint64 // not dialled: a limit was reached
 	Reaped       uint64 // sessions ended for being idle
 	Overruns     uint64 // sessions reset because their upload queue was full
-	BytesUp      uint64 // to targets
+	BytesUp      uint64 // to targets, of udpgw the frames too
 	BytesDown    uint64 // from targets
 }
 
@@ -120,6 +127,7 @@ type counters struct {
 func (n *Node) Stats() Stats {
 	return Stats{
 		Sessions:     n.table.len(),
+		UDPSockets:   int(n.sockets.Load()),
 		Memory:       n.downloads.Used() + n.uploads.Used() + n.bodies.Used(),
 		Exchanges:    n.count.exchanges.Load(),
 		Probes:       n.count.probes.Load(),

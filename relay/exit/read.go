@@ -17,11 +17,10 @@ const maxQueue = 16 << 20
 type download struct {
 	claim  claim
 	chunks []chunk
-	size   int    // bytes in chunks
-	off    uint64 // bytes taken out since the beginning
-	ended  bool   // nothing more will come
-	rst    bool   // and it did not end by FIN
-	told   bool   // a RESULT has said so
+	size   int  // bytes in chunks
+	ended  bool // nothing more will come
+	rst    bool // and it did not end by FIN
+	told   bool // a RESULT has said so
 }
 
 // A chunk is a buffer and the part of it that is still to be taken.
@@ -32,7 +31,7 @@ type chunk struct {
 
 // readLoop is the goroutine that reads from the target, as long as there is
 // room for it: a full queue stops it, and TCP stops the target.
-func (s *session) readLoop(conn net.Conn) {
+func (s *tcpSession) readLoop(conn net.Conn) {
 	r := buf.NewReader(conn, s.down.lend, s.down.claim.release)
 	for s.awaitRoom() {
 		b, err := r.Read()
@@ -43,7 +42,7 @@ func (s *session) readLoop(conn net.Conn) {
 }
 
 // awaitRoom returns when the next read may begin, and false if there is none.
-func (s *session) awaitRoom() bool {
+func (s *tcpSession) awaitRoom() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.over && !s.closing && !s.hasRoom() {
@@ -54,7 +53,7 @@ func (s *session) awaitRoom() bool {
 
 // hasRoom is true for an empty queue in any case. Of the memory that others give
 // back, one that is not empty hears nothing, but then its client is yet to come.
-func (s *session) hasRoom() bool {
+func (s *tcpSession) hasRoom() bool {
 	return s.down.size == 0 || s.down.size < maxQueue && s.down.claim.allows(buf.Max)
 }
 
@@ -72,7 +71,7 @@ func (d *download) lend(size int) *buf.Buf {
 
 // arrived takes over what a read brought, b possibly nil, and reports whether to
 // go on reading.
-func (s *session) arrived(b *buf.Buf, err error) bool {
+func (s *tcpSession) arrived(b *buf.Buf, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if b != nil && (s.over || s.closing) {
@@ -91,7 +90,7 @@ func (s *session) arrived(b *buf.Buf, err error) bool {
 
 // readEnded notes that nothing more comes from the target. If it did not say so
 // by a FIN, then the other direction is dead too.
-func (s *session) readEnded(err error) {
+func (s *tcpSession) readEnded(err error) {
 	if s.over {
 		return
 	}
@@ -157,9 +156,7 @@ func (d *download) take(limit int, r *wire.Result, taken []piece) []piece {
 		taken = append(taken, piece{c.b.Retain(), 0})
 		c.p = c.p[limit:]
 	}
-	n := r.Len()
-	d.size -= n
-	d.off += uint64(n)
+	d.size -= r.Len()
 	if d.size == 0 {
 		d.chunks = nil // an idle session keeps nothing
 	}

@@ -36,11 +36,15 @@ type targets struct {
 	mu    sync.Mutex
 	work  sync.WaitGroup
 	conns map[string]*memConn // the target's end of the last connection, by host
+	udp   map[string]*memUDP  // the node's end, likewise
 	dials int
 }
 
-func (w *targets) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+func (w *targets) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(address)
+	if network == "udp" {
+		return w.dialUDP(ctx, host)
+	}
 	w.mu.Lock()
 	w.dials++
 	w.mu.Unlock()

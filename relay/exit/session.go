@@ -1,9 +1,7 @@
 package exit
 
 import (
-	"context"
 	"crypto/rand"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -11,214 +9,138 @@ import (
 	"relaymux/mux/wire"
 )
 
-// A session is one TCP connection to a target. Ops only put bytes into its
-// queues and take bytes out of them; the target is dialled by a goroutine
-// (dial.go), read by another (read.go), and written to by a third, which is
-// there while there is something to write (write.go).
-//
-// Life: dialing, then open; each direction ends on its own. It goes when both
-// have ended and the client has been told (settle), at the client's close, or
-// by abort.
-type session struct {
+// A session is what a client names by its sid: a TCP connection to a target
+// (tcp.go) or a UDP socket (udp.go). This is what an exchange and the table need
+// of either kind.
+type session interface {
+	key() string
+
+	// An exchange attaches itself, looks whenever something has changed, takes
+	// what there is into its answer, which detaches it, and may find that the
+	// answer is lost.
+	attach(x *exchange, polling bool)
+	detach(x *exchange)
+	look(x *exchange, t *task) stage
+	pending() int // payload that take could give, in bytes
+	take(t *task, limit int, r *wire.Result, taken []piece) []piece
+	lost(t *task)
+
+	name(r *wire.Result)
+	close(o *wire.Op) uint64
+	abort()
+	expired() bool
+}
+
+var (
+	_ session = (*tcpSession)(nil)
+	_ session = (*udpSession)(nil)
+)
+
+// A core is what both kinds have: a name, those who wait for news, and a dial
+// that succeeds or fails.
+type core struct {
 	id   string
 	sid  []byte // the same, for results
 	node *Node
-	stop context.CancelFunc // ends the dial
 
-	mu      sync.Mutex
-	room    sync.Cond // down has shrunk, or the session is over
+	mu      sync.Mutex // of the whole session
 	waiters []*exchange
 	poller  *exchange // of the waiters, the newest batch of polls
-	active  time.Time // of the last op or byte
+	active  time.Time // of the last op or byte; of UDP, of the last datagram
 
-	rtt     time.Duration // to the target, as far as the dial tells
-	came    time.Time     // when the target sent last
-	conn    net.Conn      // nil until the dial has succeeded
+	off     uint64 // what the client has been given: bytes, or datagrams
 	dialing bool
 	owed    bool   // the client was told that the dial is pending
-	jam     uint64 // odd: it was told that the target does not read (wire.Result)
 	failure string // why it failed: "connect failed: ..."
-	down    download
-	up      upload
-	closing bool // closed by the client, and flushing what it had sent
-	reset   bool // ended by abort: not a clean end
-	over    bool // the socket is closed and the queues are empty
+	over    bool   // the socket is closed and the queues are empty
 }
 
-// connect makes a session for o, its first bytes queued and its dial begun. The
-// error is a limit's, and what the client may read.
-func (n *Node) connect(o *wire.Op) (*session, error) {
-	if !n.dials.Allow() {
-		n.count.refused.Add(1)
-		return nil, errDialRate
-	}
-	s := newSession(n)
-	ctx, stop := context.WithTimeout(n.ctx, dialLimit)
-	s.stop = stop
-	host, port := string(o.Host), o.Port
-	err := n.table.add(s, func() { n.work.Go(func() { s.dial(ctx, host, port) }) })
-	if err != nil {
-		stop()
-		n.count.refused.Add(1)
-		return nil, err
-	}
-	s.upload(o)
-	return s, nil
-}
-
-func newSession(n *Node) *session {
+func newCore(n *Node) core {
 	id := rand.Text()
-	s := &session{id: id, sid: []byte(id), node: n, dialing: true, active: time.Now()}
-	s.room.L = &s.mu
-	s.down.claim.budget, s.up.claim.budget = n.downloads, n.uploads
-	return s
+	return core{id: id, sid: []byte(id), node: n, dialing: true, active: time.Now()}
 }
+
+func (c *core) key() string { return c.id }
 
 // attach has x woken by every change. A batch of polls takes the place of the
 // one before: the client has moved the flow there (relieved).
-func (s *session) attach(x *exchange, polling bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (c *core) attach(x *exchange, polling bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if polling {
-		for _, w := range s.waiters {
+		for _, w := range c.waiters {
 			w.signal() // the poll before is relieved, a bulk upload need not wait
 		}
-		s.poller = x
+		c.poller = x
 	}
-	if !slices.Contains(s.waiters, x) {
-		s.waiters = append(s.waiters, x)
+	if !slices.Contains(c.waiters, x) {
+		c.waiters = append(c.waiters, x)
 	}
 }
 
-func (s *session) detach(x *exchange) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if i := slices.Index(s.waiters, x); i >= 0 {
-		s.waiters = slices.Delete(s.waiters, i, i+1)
+func (c *core) detach(x *exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.waiters, x); i >= 0 {
+		c.waiters = slices.Delete(c.waiters, i, i+1)
 	}
-	if s.poller == x {
-		s.poller = nil
+	if c.poller == x {
+		c.poller = nil
 	}
 }
 
 // name fills in whose result r is, and how far the session has got.
-func (s *session) name(r *wire.Result) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r.SID, r.HasOff, r.Off = s.sid, true, s.down.off
+func (c *core) name(r *wire.Result) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.SID, r.HasOff, r.Off = c.sid, true, c.off
 }
 
 // touch notes a sign of the client.
-func (s *session) touch() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.active = time.Now()
+func (c *core) touch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = time.Now()
 }
 
-// look tells how far t, of x, has got.
-func (s *session) look(x *exchange, t *task) stage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.polls && s.poller != nil && s.poller != x {
+// The others are called with mu held.
+
+// share notes who else looks at the session than x, whose task t is.
+func (c *core) share(x *exchange, t *task) {
+	if t.polls && c.poller != nil && c.poller != x {
 		t.relieved = true
 	}
-	if t.relieved {
-		return settled
-	}
-	t.shared = len(s.waiters) > 1
-	t.ripe = time.Time{}
-	if wait := ripe(s.down.size, s.rtt, x.way); wait > 0 && !s.down.ended {
-		t.ripe = s.came.Add(wait)
-	}
-	switch {
-	case s.over, s.failure != "":
-		return news
-	case s.dialing:
-		return waiting
-	case t.barren, t.flood, s.owed:
-		return news
-	case s.jam%2 == 1 && !s.up.clogged():
-		return news
-	case t.write && s.up.clogged() && s.down.size == 0:
-		return blocked
-	case t.write && s.up.clogged():
-		return waiting
-	case s.down.told:
-		return told
-	case s.down.size > 0, s.down.ended:
-		return news
-	case t.bulk && len(s.waiters) > 1:
-		return settled // another exchange holds the poll that will carry the answer
-	}
-	return waiting
+	t.shared = len(c.waiters) > 1
 }
 
-// pending is how much a drain could take.
-func (s *session) pending() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.down.size
+// begin fills in what every RESULT says of a session that has not failed. With
+// pend there is no more to say.
+func (c *core) begin(r *wire.Result) {
+	r.SID, r.HasOff, r.Off = c.sid, true, c.off
+	r.Pend = c.dialing && !c.over
+	c.owed = r.Pend
 }
 
-// take fills in r for t: at most limit bytes of what the target sent, and where
-// things stand. The pieces that r's Data lies in are appended to taken.
-func (s *session) take(t *task, limit int, r *wire.Result, taken []piece) []piece {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.failure != "" {
-		s.tellFailure(t, r)
-		return taken
+// tellFailure reports that the dial failed. A client that has not heard of the
+// session yet never will.
+func (c *core) tellFailure(t *task, r *wire.Result) {
+	r.Err = []byte(c.failure)
+	if t.connect {
+		c.node.table.drop(c.id)
+		return
 	}
-	r.SID, r.HasOff, r.Off = s.sid, true, s.down.off
-	if s.dialing && !s.over {
-		s.owed, r.Pend = true, true
-		return taken
-	}
-	s.owed = false
-	if t.barren && !s.over {
-		return taken
-	}
-	taken = s.down.take(limit, r, taken)
-	if !t.relieved {
-		r.More = uint64(s.down.size)
-		if s.up.clogged() != (s.jam%2 == 1) {
-			s.jam++
-		}
-		r.Jam = s.jam
-	}
-	s.room.Signal()
-	if r.EOF = s.over || s.down.ended && s.down.size == 0; r.EOF {
-		r.Rst = s.reset || s.down.rst
-		s.down.told = true
-		s.settle()
-	}
-	return taken
+	r.SID, r.EOF, r.Rst, r.HasOff = c.sid, true, true, true
+	c.remember(true)
 }
 
-// close carries out the client's close: what it had sent still goes out, unless
-// it wants a reset or the target was not even reached. It returns the offset
-// that the downloads had got to.
-func (s *session) close(o *wire.Op) uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forget()
-	s.closing = true
-	s.down.drop()
-	switch {
-	case o.Rst:
-		s.hardClose()
-	case s.conn == nil || s.up.done || !s.up.writing:
-		s.shut()
-	default:
-		_ = s.conn.SetWriteDeadline(time.Now().Add(flushLimit)) // fails only on a closed one
-	}
-	s.wake()
-	return s.down.off
+// remember takes the session out of the table, where its end is remembered.
+func (c *core) remember(rst bool) {
+	c.node.table.remove(c.id, ending{off: c.off, rst: rst, failure: c.failure})
 }
 
-// abort resets the session: the target gets an RST, and so will the app.
-func (s *session) abort() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.abortLocked()
+// wake has everybody look again who waits for the session.
+func (c *core) wake() {
+	for _, x := range c.waiters {
+		x.signal()
+	}
 }

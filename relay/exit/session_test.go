@@ -141,7 +141,7 @@ func TestHostile66_Uploads(t *testing.T) {
 		bubble(t, Config{}, func(t *testing.T, r *rig) {
 			sid := r.open("silent.test")
 			for _, i := range append(order, twice...) {
-				r.node.table.open[string(sid)].upload(new(writeSeq(sid, uint64(i), chunks[i])))
+				r.node.table.open[string(sid)].(*tcpSession).upload(new(writeSeq(sid, uint64(i), chunks[i])))
 			}
 			r.batch(closeOp(sid))
 			got, _ := io.ReadAll(r.world.far("silent.test"))

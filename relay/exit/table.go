@@ -26,8 +26,8 @@ var (
 type table struct {
 	mu     sync.Mutex
 	most   int
-	live   map[*session]struct{} // that have a socket or a dial, those being flushed included
-	open   map[string]*session   // that a client can name
+	live   map[session]struct{} // that have a socket or a dial, those being flushed included
+	open   map[string]session   // that a client can name
 	ended  map[string]ending
 	order  []string // of ended, oldest first
 	closed bool
@@ -36,21 +36,21 @@ type table struct {
 // An ending is what is left of a session.
 type ending struct {
 	at      time.Time
-	off     uint64 // bytes delivered
+	off     uint64 // bytes, or datagrams, delivered
 	rst     bool
 	failure string // "connect failed: ..." if it never was open
 }
 
 func newTable(most int) table {
 	return table{
-		most: most, live: make(map[*session]struct{}),
-		open: make(map[string]*session), ended: make(map[string]ending),
+		most: most, live: make(map[session]struct{}),
+		open: make(map[string]session), ended: make(map[string]ending),
 	}
 }
 
 // add enters s, unless there are too many, and calls start under the lock, so
 // that close either finds s or prevents it.
-func (t *table) add(s *session, start func()) error {
+func (t *table) add(s session, start func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -60,13 +60,13 @@ func (t *table) add(s *session, start func()) error {
 		return errStreams
 	}
 	t.live[s] = struct{}{}
-	t.open[s.id] = s
+	t.open[s.key()] = s
 	start()
 	return nil
 }
 
 // find returns the session, or else what is remembered of it.
-func (t *table) find(sid []byte) (s *session, e ending, remembered bool) {
+func (t *table) find(sid []byte) (s session, e ending, remembered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s = t.open[string(sid)]; s != nil {
@@ -112,7 +112,7 @@ func (t *table) drop(id string) {
 }
 
 // freed makes room for another session: the socket of s is closed.
-func (t *table) freed(s *session) {
+func (t *table) freed(s session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.live, s)
@@ -125,7 +125,7 @@ func (t *table) len() int {
 }
 
 // all returns the sessions that are open now.
-func (t *table) all() []*session {
+func (t *table) all() []session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Values(t.open))
@@ -133,7 +133,7 @@ func (t *table) all() []*session {
 
 // close refuses sessions from now on and returns those that are left, those
 // included that no client can name any more.
-func (t *table) close() []*session {
+func (t *table) close() []session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true

@@ -68,7 +68,7 @@ func (u *upload) takes(p *portion) bool {
 // upload queues what o brings, in the order of wseq. A session that would hold
 // more than it may is reset: it is the one thing that bounds a client that does
 // not wait for its answers.
-func (s *session) upload(o *wire.Op) {
+func (s *tcpSession) upload(o *wire.Op) {
 	p := portionOf(o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,7 @@ func (s *session) upload(o *wire.Op) {
 }
 
 // overrun resets a session whose client sends too much.
-func (s *session) overrun() {
+func (s *tcpSession) overrun() {
 	s.node.count.overruns.Add(1)
 	s.abortLocked()
 }
@@ -122,7 +122,7 @@ func (p *portion) release() {
 }
 
 // keepEarly keeps a charged portion until those before it have come.
-func (s *session) keepEarly(wseq uint64, p portion) {
+func (s *tcpSession) keepEarly(wseq uint64, p portion) {
 	u := &s.up
 	if _, twice := u.early[wseq]; twice {
 		u.claim.discharge(p.cost)
@@ -163,7 +163,7 @@ func (u *upload) pushSuccessors() {
 func (u *upload) finDue() bool { return u.fin && len(u.early) == 0 }
 
 // startWriter has the queue written, once there is a connection.
-func (s *session) startWriter() {
+func (s *tcpSession) startWriter() {
 	u := &s.up
 	if s.conn == nil || u.writing || u.done || len(u.queue) == 0 && !u.finDue() {
 		return
@@ -173,7 +173,7 @@ func (s *session) startWriter() {
 }
 
 // writeLoop is the goroutine that writes the queue out, and ends with it.
-func (s *session) writeLoop() {
+func (s *tcpSession) writeLoop() {
 	var bufs []*buf.Buf
 	var vec net.Buffers
 	for {
@@ -192,7 +192,7 @@ func (s *session) writeLoop() {
 
 // nextWrite moves the next buffers to write into bufs. When there are none, what
 // was to happen after the last one happens.
-func (s *session) nextWrite(bufs []*buf.Buf) []*buf.Buf {
+func (s *tcpSession) nextWrite(bufs []*buf.Buf) []*buf.Buf {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := &s.up
@@ -223,7 +223,7 @@ func closeWrite(conn net.Conn) {
 
 // wrote takes the outcome of a write. A failed one ends this direction; what the
 // target had to say before it went is still read.
-func (s *session) wrote(bufs []*buf.Buf, k int64, err error) {
+func (s *tcpSession) wrote(bufs []*buf.Buf, k int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = time.Now()
@@ -244,7 +244,7 @@ func (s *session) wrote(bufs []*buf.Buf, k int64, err error) {
 // comes first: when it is the writer, the reader sees nothing but an end, which
 // is not a clean one for that. EPIPE is no news: either the reader has had the
 // RST, or the target had ended by FIN before, and that is how it ended.
-func (s *session) writeFailed(err error) {
+func (s *tcpSession) writeFailed(err error) {
 	if !errors.Is(err, syscall.EPIPE) {
 		s.down.rst = true
 	}
