@@ -31,6 +31,7 @@ func gaps() []gap {
 		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
 		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "admin", part: "admin page"},
+		{key: "node.udp.gro", part: "socket at the node that many share"},
 		{key: "account.daily_quota", part: "quota ledger"},
 		{key: "state.dir", part: "stored state"},
 		{key: "link.hedge_percent", part: "link"},

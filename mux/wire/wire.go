@@ -107,7 +107,7 @@ type Result struct {
 	Seq    uint64 // the op's seq
 
 	HasOff bool   // ours: its presence tells that the node is relaymux
-	Off    uint64 // ours: how many bytes of the session were delivered before this Data
+	Off    uint64 // ours: how many bytes of the session were delivered before this Data; of UDP, datagrams
 	Rst    bool   // ours, with EOF: the session ended by RST, or never was; not a clean end
 	Pend   bool   // ours: the dial has not ended yet
 	Jam    uint64 // ours: odd, and the target does not take what was uploaded; it grows with each change, so that the latest word counts
