@@ -8,7 +8,9 @@ import "time"
 // An exchange costs quota and takes as long as it takes, so a batch that waits
 // a little saves one; a user notices every wait. Therefore: alone on a quiet
 // line, fire at once; with company on the way, wait step by step, each step
-// from the latest arrival; the busier the slots, the longer altogether.
+// from the latest arrival; the busier the slots, the longer altogether. A call's
+// datagrams come every 20 ms, all alone, and would take an exchange each: they
+// wait for the whole limit.
 type pacing struct {
 	step, max time.Duration // coalesce_step, coalesce_max
 	maxOps    int
@@ -21,6 +23,7 @@ type gathering struct {
 	maxBytes    int       // of a body
 	first, last time.Time // arrivals of the oldest and the newest op
 	before      time.Time // the arrival before first: a burst that is still going on
+	patient     bool      // nothing but datagrams that follow others which are still on their way
 	busy, slots int       // exchanges in flight that are no polls, and what is allowed
 	rtt         time.Duration
 }
@@ -31,6 +34,8 @@ func (p pacing) fireAt(g gathering) time.Time {
 	switch {
 	case g.ops >= p.maxOps || g.bytes >= g.maxBytes:
 		return g.first // full
+	case g.patient:
+		return g.first.Add(limit)
 	case g.ops == 1 && g.busy*4 < g.slots && g.first.Sub(g.before) > step:
 		return g.first // alone on a quiet line
 	}

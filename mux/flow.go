@@ -27,6 +27,7 @@ type flow struct {
 	turn      uint32    // counts its moves, so that a place it has left is known as such
 	since     time.Time // since when
 	ops       int       // in ready: how many it has
+	urgent    bool      // in ready: see want
 	weight    int       // in ready: their encoded bytes, about
 	pollAt    time.Time // it asks for data not before
 	polledFor time.Time // the same when it took its place in polls
@@ -71,6 +72,7 @@ type want struct {
 	queue  queue // where it should stand, inNone if it waits for something
 	over   bool  // the loop has nothing more to do with it
 	ops    int   // in ready: how many ops it has
+	urgent bool  // in ready: the batch should not wait for more of the same
 	weight int   // in ready: their encoded bytes, about
 	window int   // in ready: bytes that the next one should ask for
 }

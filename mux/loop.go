@@ -28,11 +28,12 @@ type loop struct {
 	polls  schedule    // wants data; by flow.pollAt
 	abort  fifo[place] // a close, of a flow that was given up; waits abortWait for company
 	lazy   fifo[place] // a close, which rides with others or waits lazyWait for that
-	linger fifo[place] // the same, of a UDP flow that was hardly used; waits lingerWait
+	linger fifo[place] // the same, of a UDP flow that was hardly used; goes with others or not at all
 	stall  fifo[place] // wants nothing; the node must not take that for its end
 
 	count   int       // flows that stand in ready
 	streams int       // of these, the TCP ones
+	urgent  int       // of these, who should not wait for more of the same
 	ops     int       // that those in ready have
 	weight  int       // encoded bytes of these, about
 	last    time.Time // the newest arrival in ready
@@ -55,8 +56,9 @@ const (
 	// be working for nobody. It lets the connections of a closed page go together.
 	abortWait = 100 * time.Millisecond
 
-	// lingerWait is the same for a UDP flow that was hardly used: one query, one
-	// answer. All that its node has of it is a socket, which it reaps by itself.
+	// lingerWait is how long the close of a UDP flow that was hardly used, one
+	// query and one answer, waits for company; then it is not told at all. What
+	// its node has of it is a socket, which it reaps by itself.
 	lingerWait = time.Minute
 
 	// signEvery is how often the node gets a sign of life of a flow that wants
@@ -162,10 +164,12 @@ func (l *loop) consider(f *flow) {
 	}
 	if w.queue == inReady {
 		if f.queue == inReady {
-			l.ops += w.ops - f.ops
-			l.weight += w.weight - f.weight
+			l.countReady(f, -1)
 		}
-		f.ops, f.weight = w.ops, w.weight
+		f.ops, f.urgent, f.weight = w.ops, w.urgent, w.weight
+		if f.queue == inReady {
+			l.countReady(f, +1)
+		}
 	}
 	if w.queue != f.queue || w.queue == inPolls && f.pollAt.Before(f.polledFor) {
 		l.line(f, w.queue)
@@ -189,12 +193,7 @@ func (l *loop) line(f *flow, q queue) {
 			l.before = l.last
 		}
 		l.last = f.since
-		l.count++
-		if f.kind == wire.Data {
-			l.streams++
-		}
-		l.ops += f.ops
-		l.weight += f.weight
+		l.countReady(f, +1)
 		l.ready.push(at)
 		if f.state == fresh {
 			l.fresh.push(at)
@@ -213,15 +212,23 @@ func (l *loop) line(f *flow, q queue) {
 	}
 }
 
+// countReady counts f in or out of ready.
+func (l *loop) countReady(f *flow, by int) {
+	l.count += by
+	if f.kind == wire.Data {
+		l.streams += by
+	}
+	if f.urgent {
+		l.urgent += by
+	}
+	l.ops += by * f.ops
+	l.weight += by * f.weight
+}
+
 // leave takes f out of the line it stands in.
 func (l *loop) leave(f *flow) {
 	if f.queue == inReady {
-		l.count--
-		if f.kind == wire.Data {
-			l.streams--
-		}
-		l.ops -= f.ops
-		l.weight -= f.weight
+		l.countReady(f, -1)
 	}
 	f.queue = inNone
 	f.turn++
@@ -333,7 +340,7 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 func (l *loop) readyAt() time.Time {
 	g := gathering{
 		ops: l.ops, bytes: l.weight, maxBytes: l.maxBytes,
-		first: l.front(&l.ready).since, last: l.last, before: l.before,
+		first: l.front(&l.ready).since, last: l.last, before: l.before, patient: l.urgent == 0,
 		busy: l.inFlight - len(l.heldNow), slots: l.slots, rtt: l.floor(),
 	}
 	return l.pacing.fireAt(g)
@@ -369,8 +376,8 @@ func (l *loop) closeAt(f *flow) time.Time {
 	switch {
 	case l.closing:
 		return f.since
-	case f.queue == inAbort:
-		return f.since.Add(abortWait)
+	case f.queue == inAbort, f.queue == inLinger && l.linger.len() >= l.pacing.maxOps:
+		return f.since.Add(abortWait) // those of a crowd are company enough
 	case f.queue == inLinger:
 		return f.since.Add(lingerWait)
 	}
@@ -434,10 +441,18 @@ func (l *loop) judge(x *exchange) {
 	}
 }
 
-// expire tells applications that have waited for too long to be sent at all.
+// expire tells applications that have waited for too long to be sent at all, and
+// forgets closes that found no company.
 func (l *loop) expire(now time.Time) {
 	l.expireLine(&l.fresh, openWait, now)
 	l.expireLine(&l.ready, grace, now)
+	for {
+		f := l.front(&l.linger)
+		if f == nil || now.Sub(f.since) < lingerWait {
+			return
+		}
+		l.letGo(f)
+	}
 }
 
 func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {

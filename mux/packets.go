@@ -35,7 +35,8 @@ func (u *UDP) wants() want {
 	case f.state == closing, f.state == opening:
 		return want{}
 	case n > 0:
-		return want{queue: inReady, ops: n, weight: n*wire.OpFrame + wire.Base64Len(bytes), window: windowLeast}
+		return want{queue: inReady, ops: n, urgent: f.ups == 0,
+			weight: n*wire.OpFrame + wire.Base64Len(bytes), window: windowLeast}
 	case over:
 		return f.wantsClose()
 	case f.state == open && f.ups == 0 && f.polls == 0 && f.polling:

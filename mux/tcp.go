@@ -60,7 +60,7 @@ func (s *Stream) hungry() bool {
 // wants implements side.
 func (s *Stream) wants() want {
 	v := s.view()
-	w := want{ops: 1, weight: wire.OpFrame + wire.Base64Len(min(v.out, opLimit)), window: windowFirst}
+	w := want{ops: 1, urgent: true, weight: wire.OpFrame + wire.Base64Len(min(v.out, opLimit)), window: windowFirst}
 	w.queue, w.over = s.fl.wants(v)
 	if !v.hungry {
 		w.window = windowSign

@@ -254,16 +254,60 @@ func TestUDPQueryIsOneExchange(t *testing.T) {
 				t.Errorf("from %v", a.from)
 			}
 			a.u.Close()
-			time.Sleep(lingerWait - time.Second)
+			time.Sleep(10 * time.Minute)
 			if e, _ := n.count(); e != 1 {
 				t.Errorf("%d exchanges", e)
 			}
+		})
+	}
+}
+
+// The closes of hardly used flows ride with others, or go together when there
+// are many, at both sides of that.
+func TestUDPClosesGoTogether(t *testing.T) {
+	for _, flows := range []int{49, 50} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newPacketNode(t, time.Second)
+			m := newMux(t, Config{}, 30, n)
+			for i := range flows {
+				a := openUDP(m, fmt.Sprint("dns", i), 53)
+				a.send("query")
+				defer a.u.Close()
+			}
 			time.Sleep(5 * time.Second)
-			if _, closed := n.heard(); len(closed) != 1 {
-				t.Errorf("closed %q", closed)
+			before, _ := n.count()
+			for _, f := range m.all() {
+				f.side.(*UDP).Close()
+			}
+			time.Sleep(10 * time.Second)
+			_, closed := n.heard()
+			if after, _ := n.count(); len(closed) != flows/50*50 || after-before != flows/50 {
+				t.Errorf("of %d flows %d closes went by %d exchanges", flows, len(closed), after-before)
 			}
 		})
 	}
+}
+
+// A call of 50 datagrams a second, both ways, takes a few exchanges a second,
+// and loses nothing.
+func TestUDPCallIsFewExchanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, 1500*time.Millisecond)
+		m := newMux(t, Config{Stale: 3 * time.Second}, 30, n)
+		a := openUDP(m, "example.org", 9000)
+		for i := range 50 * 60 {
+			a.send(fmt.Sprint(i))
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(5 * time.Second)
+		if got := a.received(); len(got) != 50*60 {
+			t.Errorf("%d of %d came back", len(got), 50*60)
+		}
+		if e, _ := n.count(); e > 60*6 {
+			t.Errorf("%d exchanges in a minute", e)
+		}
+		a.u.Close()
+	})
 }
 
 // A burst is as many ops as it has datagrams, in order, in as few exchanges as

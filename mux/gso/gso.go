@@ -1,5 +1,18 @@
 // Package gso moves UDP datagrams in trains: many datagrams of one peer by one
 // system call, where the system can do that.
+//
+// A Conn is a socket that reads and writes trains. On Linux one receive call
+// brings what the kernel has put together (UDP_GRO), and one send call takes what
+// it is to cut again (UDP_SEGMENT); what the kernel refuses goes as single
+// datagrams, once and in order. Elsewhere a Conn moves single datagrams, behind
+// the same interface. A Sender is the queue in front of a Conn, where datagrams
+// become trains while the system is busy with earlier ones.
+//
+// Words: a train has segments of one size, the last of which may be shorter; a
+// message is what one send or receive carries, a train or a part of one; a batch
+// is the messages of one system call; a fallback is a train that went out as
+// single datagrams. Which datagrams may share a train, and a train a message, is
+// in plan.go, without a socket.
 package gso
 
 import (

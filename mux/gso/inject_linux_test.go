@@ -3,6 +3,7 @@ package gso
 import (
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -190,15 +191,20 @@ func TestErrnoEINVAL(t *testing.T) {
 	}
 	noError(t, g.write(2, 90, 90)) // not in a row
 	g.called("t")
+	g.refuse(isTrain, unix.EINVAL)
+	noError(t, g.write(2, 90, 90))
+	g.called("ss")
+	noError(t, g.write(2, 90, 90))
+	g.called("t")
 	g.refuse(isTrain, always(unix.EINVAL, 100)...)
 	for range enough {
 		noError(t, g.write(2, 90, 90))
 	}
-	g.counted(stats.FallbackInvalid, 2+enough, stats.DropSocket, 0)
+	g.counted(stats.FallbackInvalid, 3+enough, stats.DropSocket, 0)
 	g.answer(func(ms []unix.Mmsghdr) (int, unix.Errno) { return len(ms), 0 })
 	noError(t, g.write(2, 90, 90)) // not even tried any more
 	g.called("ss")
-	g.counted(stats.FallbackInvalid, 3+enough, stats.DropSocket, 0)
+	g.counted(stats.FallbackInvalid, 4+enough, stats.DropSocket, 0)
 	other := listen(t, "udp4")
 	tr := trainOf(portOf(other, "udp4"), 0, 90, 90)
 	defer tr.Buf.Release()
@@ -414,6 +420,7 @@ func TestGSOCorrupting(t *testing.T) {
 func TestErrnoMidway(t *testing.T) {
 	for seed := range uint64(200) {
 		g := newRig(t, seed%2 == 0)
+		g.w.w.segments = 4 // so that there are middles of trains to be refused
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		row := 0
 		g.answer(func(ms []unix.Mmsghdr) (int, unix.Errno) {
@@ -643,5 +650,30 @@ func TestReadHoldsNothing(t *testing.T) {
 		if b.iovs[i].Base != nil {
 			t.Error("memory of buffers is kept")
 		}
+	}
+}
+
+// A zone is known by its name and by its number, also without a name.
+func TestHostile30_Zone(t *testing.T) {
+	interfaces, err := net.Interfaces()
+	if err != nil || len(interfaces) == 0 {
+		t.Fatal(interfaces, err)
+	}
+	name, id := interfaces[0].Name, uint32(interfaces[0].Index)
+	local := netip.MustParseAddrPort("[fe80::1]:9")
+	var z zone
+	for range 2 {
+		if got := z.add(local, id); got.Addr().Zone() != name || got.Port() != 9 {
+			t.Errorf("%v is not in zone %s", got, name)
+		}
+		if got := z.add(local, 1<<30); got.Addr().Zone() != "1073741824" {
+			t.Errorf("a zone without a name became %v", got)
+		}
+		if z.idOf(name) != id || z.idOf("1073741824") != 1<<30 || z.idOf("") != 0 || z.idOf("no such zone") != 0 {
+			t.Errorf("%s is %d, not %d", name, z.idOf(name), id)
+		}
+	}
+	if got := z.add(local, 0); got != local {
+		t.Errorf("%v got a zone", got)
 	}
 }

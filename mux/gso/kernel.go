@@ -21,11 +21,15 @@ type kernel struct {
 // errno to say.
 func kernelOf(release string) kernel {
 	v := version(release)
-	return kernel{
+	k := kernel{
 		gso:      !before(v, 5, 0, 0),
-		segments: map[bool]int{true: oldSegments, false: maxSegments}[before(v, 6, 9, 0)],
+		segments: maxSegments,
 		corrupts: !before(v, 7, 0, 0) && before(v, 7, 1, 5),
 	}
+	if before(v, 6, 9, 0) {
+		k.segments = oldSegments
+	}
+	return k
 }
 
 func version(release string) (v [3]int) {

@@ -346,6 +346,40 @@ func TestQueuePins(t *testing.T) {
 	}
 }
 
+// What is committed may be less than what was asked for, and fit elsewhere then.
+func TestQueueCommitsLess(t *testing.T) {
+	q := &queue{limit: 1 << 30}
+	for i, c := range []struct{ asked, n, trains int }{
+		{100, 100, 1},
+		{100, 0, 2},   // room in a train, and then nothing for it
+		{100, 90, 3},  // nothing joins an empty one
+		{9000, 90, 3}, // it joins, after all
+		{90, 40, 3},
+		{9000, 40, 4}, // the one before was the last
+		{65535, 65535, 5},
+	} {
+		copy(q.reserve(peers[0], c.asked, true), datagram(i, c.n))
+		q.commit(c.n)
+		if q.len() != c.trains {
+			t.Errorf("after %d of %d bytes: %d trains, want %d", c.n, c.asked, q.len(), c.trains)
+		}
+	}
+	sizes, i := []int{100, 0, 90, 90, 40, 40, 65535}, 0
+	ts := make([]Train, 1)
+	for q.take(ts) > 0 {
+		for k := range ts[0].Count() {
+			if !slices.Equal(ts[0].At(k), datagram(i, sizes[i])) {
+				t.Errorf("number %d has %d bytes", i, len(ts[0].At(k)))
+			}
+			i++
+		}
+		q.done(ts)
+	}
+	if i != len(sizes) || q.held != 0 {
+		t.Errorf("%d datagrams came out, %d bytes are held", i, q.held)
+	}
+}
+
 // FuzzPlan: whatever is put in comes out, in order, in trains that the system
 // takes.
 func FuzzPlan(f *testing.F) {

@@ -36,9 +36,13 @@ type entry struct {
 	bytes int // its length, or that of the last one: what the next may grow to
 }
 
-// entries is a power of two: bursts to more peers at a time than this make
-// trains of one datagram now and then. 64 entries are 4 KiB.
-const entries = 64
+// A peer has its entry at one of a few places in a row, so that peers whose
+// hashes are alike do not get in each other's way. Bursts to more peers at a time
+// than there are entries make shorter trains now and then. 64 entries are 4 KiB.
+const (
+	entries = 64
+	places  = 4
+)
 
 // room is what reserve has handed out.
 type room struct {
@@ -71,7 +75,8 @@ func segment(t *Train) int {
 	return len(t.Buf.B)
 }
 
-// entryOf returns where peer's newest train is noted, or is to be.
+// entryOf returns where peer's newest train is noted, or else is to be: at the
+// place whose train is the oldest, and may have left long ago.
 func (q *queue) entryOf(peer netip.AddrPort) *entry {
 	if q.index == nil {
 		if !q.last.known || q.last.peer == peer {
@@ -80,7 +85,17 @@ func (q *queue) entryOf(peer netip.AddrPort) *entry {
 		q.index, q.seed = make([]entry, entries), maphash.MakeSeed()
 		*q.entryOf(q.last.peer) = q.last
 	}
-	return &q.index[maphash.Comparable(q.seed, peer)%entries]
+	hash := maphash.Comparable(q.seed, peer)
+	var best *entry
+	for i := range uint64(places) {
+		switch e := &q.index[(hash+i)%entries]; {
+		case e.known && e.peer == peer:
+			return e
+		case best == nil || !e.known && best.known || e.known == best.known && e.train < best.train:
+			best = e
+		}
+	}
+	return best
 }
 
 // newest returns the newest train of peer if it is still here.

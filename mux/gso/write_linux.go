@@ -230,7 +230,7 @@ func (c *udpConn) split(x *waiting) {
 	why := stats.FallbackSize // only of this train: the next may be of smaller segments
 	switch w.errno {
 	case unix.EINVAL:
-		if x.count > oldSegments && !w.proven {
+		if x.count > oldSegments && w.segments > oldSegments && !w.proven {
 			w.segments, w.tries = oldSegments, 0 // an older kernel than it says
 			return
 		}

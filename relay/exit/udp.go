@@ -274,6 +274,13 @@ func (s *udpSession) free() {
 	}
 }
 
+// lastActive is when the last datagram went either way.
+func (s *udpSession) lastActive() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active
+}
+
 // expired reports whether no datagram has gone either way for too long, or the
 // client has not even polled: then it is of no use that a target keeps sending.
 func (s *udpSession) expired() bool {

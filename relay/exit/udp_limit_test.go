@@ -278,6 +278,31 @@ func TestHostile25_Flood(t *testing.T) {
 	})
 }
 
+// TestHostile25_SilentMakeRoom: at the limit a new session takes the place of one
+// that has been silent for evictAfter, never that of one in use.
+func TestHostile25_SilentMakeRoom(t *testing.T) {
+	const streams = 32
+	bubble(t, Config{Streams: streams}, func(t *testing.T, r *rig) {
+		busy := r.openUDP("echo.test")
+		for range streams/2 - 1 {
+			r.batch(udpOpen("silent.test", "x"))
+		}
+		time.Sleep(evictAfter)
+		for range 10 * streams {
+			if got := pkts(r.batch(udpData(busy, "hi"))...); !slices.Equal(got, []string{"hi"}) {
+				t.Fatalf("the session in use: %q", got)
+			}
+			if res := r.batch(udpOpen("silent.test", "x"))[0]; len(res.Err) > 0 {
+				t.Fatalf("%q", res.Err)
+			}
+			time.Sleep(evictAfter)
+		}
+		if n := r.node.Stats().UDPSockets; n > streams/2 {
+			t.Errorf("%d sockets of %d", n, streams/2)
+		}
+	})
+}
+
 // TestUDPEndsMakeRoom: neither failed dials nor ICMP errors use the limit up.
 func TestUDPEndsMakeRoom(t *testing.T) {
 	bubble(t, Config{Streams: 2}, func(t *testing.T, r *rig) {

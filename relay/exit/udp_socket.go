@@ -38,6 +38,10 @@ const (
 	lastWords = time.Second
 
 	readTrains = 8 // taken from the socket at a time
+
+	// evictAfter is how long a session must have been silent to go in favour of a
+	// new one: its answer, if there is one, is mostly there by then.
+	evictAfter = 2 * time.Second
 )
 
 var errSockets = errors.New("too many UDP flows at the node")
@@ -81,7 +85,7 @@ func (n *Node) newUDPSocket(owner udpOwner) (*udpSocket, error) {
 		n.count.refused.Add(1)
 		return nil, errDialRate
 	}
-	if n.sockets.Add(1) > n.maxSockets {
+	if n.sockets.Add(1) > n.maxSockets && !n.evictSilent() {
 		n.sockets.Add(-1)
 		n.count.refused.Add(1)
 		return nil, errSockets
@@ -91,6 +95,26 @@ func (n *Node) newUDPSocket(owner udpOwner) (*udpSocket, error) {
 	u := &udpSocket{node: n, owner: owner, most: maxPayload6}
 	u.paid.budget = n.uploads
 	return u, nil
+}
+
+// evictSilent ends one of the UDP sessions that have been silent for the longest
+// time, and reports whether there was any: a client that knocks at thousands of
+// doors, and forgets them all, must not close them to the others. The socket
+// itself goes a moment later.
+func (n *Node) evictSilent() bool {
+	const sample = 16 // its longest silent is, on average, among the longest sixteenth of all
+	var silent *udpSession
+	for _, s := range n.table.some(sample) {
+		if silent == nil || s.lastActive().Before(silent.lastActive()) {
+			silent = s
+		}
+	}
+	if silent == nil || time.Since(silent.lastActive()) < evictAfter {
+		return false
+	}
+	n.count.reaped.Add(1)
+	silent.abort()
+	return true
 }
 
 // dial starts the goroutine that connects the socket.

@@ -34,39 +34,85 @@ func (s *Stack) Connect(ctx context.Context, address string) (net.Conn, error) {
 
 // socks5 is the client's side of RFC 1928, without authentication.
 func socks5(conn net.Conn, address string) error {
-	host, portText, err := net.SplitHostPort(address)
+	request, err := appendSOCKSAddress([]byte{5, 1, 0, 5, 1, 0}, address)
 	if err != nil {
 		return err
+	}
+	_, err = socks5Ask(conn, request)
+	return err
+}
+
+// socks5Ask sends a greeting and a request in one, and reads the replies. It
+// returns the address in the second.
+func socks5Ask(conn net.Conn, request []byte) (bound string, err error) {
+	if _, err := conn.Write(request); err != nil {
+		return "", err
+	}
+	var reply [2 + 3 + 255 + 4]byte
+	const head = 2 + 3 + 2 // up to the first byte of the address
+	if _, err := io.ReadFull(conn, reply[:head]); err != nil {
+		return "", fmt.Errorf("reading the SOCKS reply: %w", err)
+	}
+	if code := reply[3]; code != 0 {
+		return "", SOCKSError(code)
+	}
+	address := reply[5 : 5+socksAddressLen(reply[5], reply[6])]
+	if _, err := io.ReadFull(conn, reply[head:5+len(address)]); err != nil {
+		return "", fmt.Errorf("reading the SOCKS reply: %w", err)
+	}
+	bound, _, err = cutSOCKSAddress(address)
+	return bound, err
+}
+
+// appendSOCKSAddress appends ATYP, address and port of RFC 1928, section 5.
+func appendSOCKSAddress(b []byte, address string) ([]byte, error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	request := []byte{5, 1, 0, 5, 1, 0}
 	if ip, err := netip.ParseAddr(host); err != nil {
-		request = append(request, 3, byte(len(host)))
-		request = append(request, host...)
+		b = append(append(b, 3, byte(len(host))), host...)
 	} else if ip.Is4() {
-		request = append(append(request, 1), ip.AsSlice()...)
+		b = append(append(b, 1), ip.AsSlice()...)
 	} else {
-		request = append(append(request, 4), ip.AsSlice()...)
+		b = append(append(b, 4), ip.AsSlice()...)
 	}
-	return socks5Ask(conn, append(request, byte(port>>8), byte(port)))
+	return append(b, byte(port>>8), byte(port)), nil
 }
 
-// socks5Ask sends a greeting and a request in one, and reads the replies.
-func socks5Ask(conn net.Conn, request []byte) error {
-	if _, err := conn.Write(request); err != nil {
-		return err
+// cutSOCKSAddress is the other way round. It returns what follows.
+func cutSOCKSAddress(b []byte) (address string, rest []byte, err error) {
+	n := 0
+	if len(b) >= 2 {
+		n = socksAddressLen(b[0], b[1])
 	}
-	var reply [2 + 10]byte
-	if _, err := io.ReadFull(conn, reply[:]); err != nil {
-		return fmt.Errorf("reading the SOCKS reply: %w", err)
+	if n == 0 || len(b) < n {
+		return "", nil, fmt.Errorf("no SOCKS address: % x", b[:min(len(b), 32)])
 	}
-	if code := reply[3]; code != 0 {
-		return SOCKSError(code)
+	host, port := string(b[2:n-2]), int(b[n-2])<<8|int(b[n-1])
+	if b[0] != 3 {
+		ip, _ := netip.AddrFromSlice(b[1 : n-2])
+		host = ip.String()
 	}
-	return nil
+	return net.JoinHostPort(host, strconv.Itoa(port)), b[n:], nil
+}
+
+// socksAddressLen is how many bytes an address of a type takes, the type and the
+// port among them, whose first byte is first; 0 if there is no such type.
+func socksAddressLen(atyp, first byte) int {
+	switch atyp {
+	case 1:
+		return 1 + 4 + 2
+	case 3:
+		return 1 + 1 + int(first) + 2
+	case 4:
+		return 1 + 16 + 2
+	}
+	return 0
 }
 
 // ConnectHTTP opens a connection to host and port through the proxy's HTTP side,

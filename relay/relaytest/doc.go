@@ -1,7 +1,8 @@
-// Package relaytest is what the program is tested with: a TCP network in memory
-// (Network), an emulator of a relay with its faults (Relay), servers to send
-// applications to (Origin, Echo, ...), and the whole program in one process
-// (Stack).
+// Package relaytest is what the program is tested with: a network in memory,
+// TCP and UDP (Network), an emulator of a relay with its faults (Relay), servers
+// to send applications to (Origin, Echo, EchoPacket, ...), and the whole program
+// in one process (Stack), with an application's side of it (Stack.Connect,
+// Association).
 //
 // All of it waits on channels, timers and condition variables of its own, so
 // that inside a testing/synctest bubble an hour passes at once:

@@ -134,6 +134,7 @@ func everyFault(t *testing.T, test func(t *testing.T, s *Stack, f fault)) {
 // TestPageWithAFault: the fault begins in the middle of a page. What breaks, a
 // browser asks for again, as we do: then nothing may be missing.
 func TestPageWithAFault(t *testing.T) {
+	t.Parallel()
 	everyFault(t, func(t *testing.T, s *Stack, f fault) {
 		addr := s.origin(t, Origin())
 		c := s.browser(12)
@@ -173,6 +174,7 @@ func trickle(c net.Conn, seed uint64, size int64) {
 // TestTransferWithAFault: the fault begins in the middle of two downloads and two
 // uploads. Each of them ends whole, or by RST, and soon.
 func TestTransferWithAFault(t *testing.T) {
+	t.Parallel()
 	const size = 1 << 20
 	everyFault(t, func(t *testing.T, s *Stack, f fault) {
 		var all sync.WaitGroup

@@ -18,13 +18,13 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                             {"config", "socks", "mux", "mux/stats", "relay/exit", "relay/fronted"},
+	"":                             {"config", "socks", "mux", "mux/gso", "mux/stats", "relay/exit", "relay/fronted"},
 	"config":                       {},
 	"socks":                        {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"mux":                          {"mux/wire", "mux/buf", "mux/stats", "relay"},
 	"relay/exit":                   {"mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/fronted":                {"relay"},
-	"relay/relaytest":              {"socks", "mux", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
+	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
 	"relay/relaytest/cmd/relayemu": {"relay/relaytest"},
 	"relay":                        {},
 	"mux/wire":                     {},
@@ -51,7 +51,7 @@ var home = map[string][]string{
 	"golang.org/x/sys/windows":           {"relay/exit"},
 	"net/http":                           {"socks", "relay/fronted", "relay/exit"},
 	"os/exec":                            {},
-	"unsafe":                             {},
+	"unsafe":                             {"mux/gso"}, // recvmsg and sendmmsg without allocation
 	"math/rand":                          {},        // math/rand/v2 or crypto/rand
 	"log":                                {"socks"}, // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                          {},

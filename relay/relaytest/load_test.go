@@ -74,6 +74,7 @@ func idleCost(t *testing.T, n int, dial dialer, addr string) usage {
 // TestHostile82_SlowReader: of a hundred downloads one is not read. The others
 // take as long as without it, and neither end holds more than it may.
 func TestHostile82_SlowReader(t *testing.T) {
+	t.Parallel()
 	const (
 		flows, size    = 100, 1 << 20
 		client, server = 32 << 20, 64 << 20
@@ -128,6 +129,7 @@ func (s *Stack) mostMemory(done <-chan bool) (most int64) {
 // TestHostile87_StopUnderLoad: with transfers both ways and dials under way. The
 // bubble fails the test if a goroutine is left.
 func TestHostile87_StopUnderLoad(t *testing.T) {
+	t.Parallel()
 	for _, scripts := range []int{0, 2} {
 		virtual(t, StackConfig{Scripts: scripts}, func(t *testing.T, s *Stack) {
 			addr := s.serve(t, func(c net.Conn) {

@@ -35,6 +35,7 @@ func (f *wrapped) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestHostile68_BrokenAnswers: each of them fails one exchange at most, and what
 // reaches the application is right or a reset.
 func TestHostile68_BrokenAnswers(t *testing.T) {
+	t.Parallel()
 	rnd := rand.New(rand.NewPCG(68, 1))
 	for name, change := range map[string]func(p []byte) []byte{
 		"truncated": func(p []byte) []byte { return p[:rnd.IntN(len(p))] },

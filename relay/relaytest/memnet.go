@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -14,18 +15,31 @@ import (
 // asked for by name (RFC 6335 section 6: 49152 to 65535 are dynamic).
 const firstEphemeral = 49152
 
-// Network is a TCP network in memory. Its connections have bounded buffers,
-// deadlines, half-close and reset, and block in no system call, so that whole
-// programs run on it inside a testing/synctest bubble. The zero value is ready
-// to use.
+// Network is a network in memory. Its TCP connections have bounded buffers,
+// deadlines, half-close and reset, its UDP sockets a bounded queue and a Path,
+// and all block in no system call, so that whole programs run on it inside a
+// testing/synctest bubble. The zero value is ready to use.
 type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
+	sockets   map[string]*PacketConn
+	paths     map[string]*road  // by host
+	names     map[string]string // hosts that stand for others
 	lastPort  int
 }
 
-// Listen opens addr, which is host:port with any name as the host: there is no
-// name service, Dial must use the same text. Port 0 or "" picks a free one.
+// SetName makes Dial take name for addr, as a name service would.
+func (n *Network) SetName(name string, addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.names == nil {
+		n.names = make(map[string]string)
+	}
+	n.names[name] = addr.String()
+}
+
+// Listen opens addr, which is host:port with any name as the host: Dial must use
+// the same text, or one that SetName has led there. Port 0 or "" picks a free one.
 func (n *Network) Listen(addr string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -48,12 +62,17 @@ func (n *Network) Listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Dial connects to the listener of addr. Its signature is that of
-// net.Dialer.DialContext. Nobody listening is ECONNREFUSED.
-func (n *Network) Dial(ctx context.Context, _, addr string) (net.Conn, error) {
+// Dial connects to the listener of addr, or by network "udp" to the socket. Its
+// signature is that of net.Dialer.DialContext. Nobody listening is ECONNREFUSED:
+// at once, or by UDP of a call that follows a Write.
+func (n *Network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	addr = n.resolve(addr)
+	if strings.HasPrefix(network, "udp") {
+		return n.dialPacket(addr)
+	}
 	n.mu.Lock()
 	l := n.listeners[addr]
-	local := net.JoinHostPort("127.0.0.1", n.port())
+	local := net.JoinHostPort(loopbackFor(addr), n.port())
 	n.mu.Unlock()
 	if l == nil {
 		return nil, opError("dial", memAddr(addr), syscall.ECONNREFUSED)
@@ -67,6 +86,28 @@ func (n *Network) Dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, opError("dial", memAddr(addr), ctx.Err())
 	}
+}
+
+// resolve puts what SetName said of its host in addr.
+func (n *Network) resolve(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if to := n.names[host]; to != "" {
+		return net.JoinHostPort(to, port)
+	}
+	return addr
+}
+
+// loopbackFor is the host that dials addr, of the same family.
+func loopbackFor(addr string) string {
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is6() {
+		return "::1"
+	}
+	return "127.0.0.1"
 }
 
 // port numbers a new port; the caller holds the lock.

@@ -33,7 +33,7 @@ func (s *Stack) connectName(ctx context.Context, address string) (net.Conn, erro
 		return nil, err
 	}
 	request := append([]byte{5, 1, 0, 5, 1, 0, 3, byte(len(host))}, host...)
-	if err := socks5Ask(conn, append(request, byte(port>>8), byte(port))); err != nil {
+	if _, err := socks5Ask(conn, append(request, byte(port>>8), byte(port))); err != nil {
 		conn.Close()
 		return nil, err
 	}

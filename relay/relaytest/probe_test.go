@@ -59,6 +59,7 @@ func TestHostile61_GuessedSessions(t *testing.T) {
 // TestHostile64_Probes: whoever does not know the key sees one and the same
 // page, and the flows notice nothing.
 func TestHostile64_Probes(t *testing.T) {
+	t.Parallel()
 	s := NewStack(t, StackConfig{})
 	c := open(t, s.Connect, s.serve(t, Echo))
 	ask(t, c, "hello")

@@ -67,6 +67,7 @@ func (m *mortal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestHostile77_NodeRestarts: in the middle of transfers and beside an idle
 // connection. All of them end by RST, soon, and new ones work.
 func TestHostile77_NodeRestarts(t *testing.T) {
+	t.Parallel()
 	for _, scripts := range []int{0, 2} {
 		t.Run(fmt.Sprintf("%d scripts", scripts), func(t *testing.T) {
 			var node *mortal

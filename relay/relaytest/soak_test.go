@@ -22,8 +22,9 @@ const soakEnv = "RELAYMUX_SOAK"
 
 // TestMix throws everything at the program that the emulator can do, by a seed
 // that is logged. The invariant is the promise: every byte once and in order,
-// or a reset.
+// or a reset; every datagram whole, or not at all.
 func TestMix(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { mix(t, seed, 2*time.Minute) })
 	}
@@ -55,19 +56,25 @@ func mix(t *testing.T, seed uint64, long time.Duration) {
 	virtual(t, c, func(t *testing.T, s *Stack) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		m := &mixer{t: t, s: s}
-		m.addr = s.serve(t, m.serve)
+		m.addr, m.packets = s.serve(t, m.serve), s.servePackets(t, EchoPacket)
 		for end := time.Now().Add(long); time.Now().Before(end); {
 			s.Relay.Set(randomKnobs(rnd), fmt.Sprintf("d%d", rnd.IntN(3)))
 			for range rnd.IntN(4) {
 				m.start(rand.New(rand.NewPCG(seed, rnd.Uint64())))
 			}
+			if rnd.IntN(4) == 0 {
+				m.startTalk(rand.New(rand.NewPCG(seed, rnd.Uint64())))
+			}
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Millisecond)
 		}
 		s.Relay.Set(func(k *Knobs) { *k = Knobs{RTT: rtt} })
 		m.flows.Wait()
-		t.Logf("%d flows, %d of them whole", m.total.Load(), m.whole.Load())
+		t.Logf("%d flows, %d of them whole; %d datagrams, %d of which came back", m.total.Load(), m.whole.Load(), m.said.Load(), m.heard.Load())
 		if m.whole.Load() < m.total.Load()/10 {
 			t.Error("hardly any flow was whole")
+		}
+		if m.heard.Load() < m.said.Load()/3 {
+			t.Error("hardly any datagram came back")
 		}
 		time.Sleep(10 * time.Minute) // the node forgets sessions whose name got lost
 		ask(t, open(t, s.Connect, s.serve(t, Echo)), "still there")
@@ -156,9 +163,33 @@ func (s *shape) send(c net.Conn, seed uint64, size int64) error {
 type mixer struct {
 	t            *testing.T
 	s            *Stack
-	addr         string
+	addr         string // of serve
+	packets      string // of an echo
 	flows        sync.WaitGroup
 	total, whole atomic.Int64
+	said, heard  atomic.Int64 // datagrams
+}
+
+// startTalk begins an association that echoes datagrams of one random size at a
+// random pace. They may be lost, and double if the relay runs an exchange twice.
+func (m *mixer) startTalk(rnd *rand.Rand) {
+	k := newTalk(1+rnd.IntN(100), 8+rnd.IntN(1<<(3+rnd.IntN(10))), time.Duration(rnd.IntN(500))*time.Millisecond)
+	m.flows.Go(func() {
+		a, err := m.s.Associate(m.t.Context())
+		if err != nil {
+			m.t.Error(err)
+			return
+		}
+		defer a.Close()
+		go k.say(func(p []byte) { _, _ = a.WriteTo(p, packetAddr(m.packets)) })
+		time.Sleep(k.pace)
+		got := gather(a, k.at)
+		if got.foreign > 0 {
+			m.t.Errorf("%d datagrams came that were not sent", got.foreign)
+		}
+		m.said.Add(int64(k.packets))
+		m.heard.Add(int64(len(got.seen)))
+	})
 }
 
 // start begins a flow of a random shape.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"relaymux/mux"
+	"relaymux/mux/gso"
 	"relaymux/mux/stats"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
@@ -40,6 +42,7 @@ type StackConfig struct {
 	Confirmed bool
 	Users     []socks.User
 	TLS       bool // towards the node, if straight
+	IPv6      bool // all parts are on ::1, not on 127.0.0.1
 
 	// Foreign is served where else the node would be, if not nil: a node of
 	// another program, or one that comes and goes. Stack.Node is nil then.
@@ -47,6 +50,7 @@ type StackConfig struct {
 
 	Mux  func(*mux.Config)  // changes the client's settings, if not nil
 	Node func(*exit.Config) // likewise
+	UDP  func(*socks.UDP)   // likewise
 	Log  *slog.Logger       // nil is silence
 }
 
@@ -59,6 +63,9 @@ type Stack struct {
 	Exit  *url.URL   // where the node is served
 	Mux   *mux.Mux
 	Stats *stats.Mux
+	UDP   *stats.UDP // of the proxy and the mux
+
+	NodeUDP *stats.UDP // of the node
 
 	config StackConfig
 	parts  errgroup.Group
@@ -74,7 +81,7 @@ func NewStack(t testing.TB, c StackConfig) *Stack {
 	if c.Slots == 0 {
 		c.Slots = 30
 	}
-	s := &Stack{config: c, Stats: new(stats.Mux)}
+	s := &Stack{config: c, Stats: new(stats.Mux), UDP: new(stats.UDP), NodeUDP: new(stats.UDP)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
@@ -106,7 +113,10 @@ func (s *Stack) startNode() error {
 
 // startOurNode serves a node of ours on ln, and returns its URL's scheme.
 func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
-	c := exit.Config{Key: TunnelKey, Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log}
+	c := exit.Config{
+		Key: TunnelKey, Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log,
+		UDP: exit.UDP{GSO: true, Stats: s.NodeUDP},
+	}
 	if m := s.config.Memory; m != nil {
 		c.Dialer = dialFunc(m.Dial)
 	}
@@ -184,11 +194,14 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 	return nil
 }
 
+// stale is what users get.
+const stale = 3 * time.Second
+
 func (s *Stack) startMux() error {
 	c := mux.Config{
 		Deployments: s.ds, MaxOps: 50, MaxBytes: 4 << 20,
 		CoalesceStep: 10 * time.Millisecond, CoalesceMax: time.Second,
-		Memory: 256 << 20, Log: s.config.Log, Stats: s.Stats,
+		Memory: 256 << 20, Stale: stale, Log: s.config.Log, Stats: s.Stats, UDP: s.UDP,
 	}
 	if s.config.Mux != nil {
 		s.config.Mux(&c)
@@ -203,8 +216,17 @@ func (s *Stack) startProxy() error {
 		return err
 	}
 	s.Proxy = ln.Addr().String()
+	udp := &socks.UDP{Open: socks.OpenUDP(s.Mux), Options: gso.Options{GSO: true, GRO: true, Buffer: 1 << 20, Stats: s.UDP}}
+	if m := s.config.Memory; m != nil {
+		udp.Listen = func(addr netip.Addr) (net.PacketConn, error) {
+			return m.ListenPacket(netip.AddrPortFrom(addr, 0).String())
+		}
+	}
+	if s.config.UDP != nil {
+		s.config.UDP(udp)
+	}
 	s.socks = socks.New(socks.Config{
-		Users: s.config.Users, Handle: socks.Carry(s.Mux, s.config.Confirmed), Dial: s.Mux.Dial, Log: s.config.Log})
+		Users: s.config.Users, Handle: socks.Carry(s.Mux, s.config.Confirmed), Dial: s.Mux.Dial, UDP: udp, Log: s.config.Log})
 	s.parts.Go(func() error { return s.socks.Serve(ln) })
 	return nil
 }
@@ -231,9 +253,37 @@ func (s *Stack) close() error {
 // Listen opens a port on the Stack's network.
 func (s *Stack) Listen() (net.Listener, error) {
 	if m := s.config.Memory; m != nil {
-		return m.Listen("127.0.0.1:0")
+		return m.Listen(s.loopback())
 	}
-	return net.Listen("tcp", "127.0.0.1:0")
+	return net.Listen("tcp", s.loopback())
+}
+
+// ListenPacket opens a UDP port on the Stack's network.
+func (s *Stack) ListenPacket() (net.PacketConn, error) {
+	if m := s.config.Memory; m != nil {
+		return m.ListenPacket(s.loopback())
+	}
+	return listenPacket(s.loopback())
+}
+
+// listenPacket opens a UDP socket of the system that holds a burst of a few
+// hundred datagrams, as those do that have many peers: the default is 166 small
+// ones on Linux.
+func listenPacket(addr string) (net.PacketConn, error) {
+	c, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.(*net.UDPConn).SetReadBuffer(4 << 20) // a smaller one works as well
+	return c, nil
+}
+
+// loopback is where any port is free.
+func (s *Stack) loopback() string {
+	if s.config.IPv6 {
+		return "[::1]:0"
+	}
+	return "127.0.0.1:0"
 }
 
 // Dial connects on the Stack's network.

@@ -47,6 +47,7 @@ func hexSum(p []byte) string {
 
 // The whole program, every way in and both ways across.
 func TestStack(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		cfg  StackConfig

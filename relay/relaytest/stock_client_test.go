@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"relaymux/relay/exit"
 )
 
 // stockClient is another program's client, as far as the wire goes: plain JSON,
@@ -31,11 +34,12 @@ type stockOp struct {
 }
 
 type stockResult struct {
-	SID  string `json:"sid"`
-	D    []byte `json:"d"`
-	EOF  bool   `json:"eof"`
-	E    string `json:"e"`
-	Code string `json:"code"`
+	SID  string   `json:"sid"`
+	D    []byte   `json:"d"`
+	Pkts [][]byte `json:"pkts"`
+	EOF  bool     `json:"eof"`
+	E    string   `json:"e"`
+	Code string   `json:"code"`
 }
 
 func newStockClient(t *testing.T, s *Stack) *stockClient {
@@ -203,6 +207,172 @@ func TestStockClientSingleOps(t *testing.T) {
 		}
 		if p := single(map[string]any{"op": "data", "sid": "nobody"}); p.E != "unknown session" {
 			t.Errorf("data of nobody: %+v", p)
+		}
+	})
+}
+
+// openUDP opens a UDP session with a first datagram, and returns its sid and what
+// came back at once.
+func (c *stockClient) openUDP(addr string, first []byte) stockResult {
+	c.t.Helper()
+	host, portText, _ := net.SplitHostPort(addr)
+	port, _ := strconv.Atoi(portText)
+	op := stockOp{Op: "udp_open", Host: host, Port: port}
+	if first != nil {
+		op.D = encoded(first)
+	}
+	r := c.batch(op)[0]
+	if r.SID == "" || r.EOF || r.E != "" {
+		c.t.Fatalf("udp_open: %+v", r)
+	}
+	return r
+}
+
+// TestStockClientUDP: datagrams with the session's beginning, later, many in a
+// batch, and none, which is a poll.
+func TestStockClientUDP(t *testing.T) {
+	t.Parallel()
+	virtual(t, StackConfig{}, func(t *testing.T, s *Stack) {
+		c := newStockClient(t, s)
+		r := c.openUDP(s.servePackets(t, EchoPacket), []byte("first"))
+		if len(r.Pkts) != 1 || string(r.Pkts[0]) != "first" {
+			t.Fatalf("udp_open: %+v", r)
+		}
+		var ops []stockOp
+		for i := range 50 {
+			ops = append(ops, stockOp{Op: "udp_data", SID: r.SID, D: encoded(nth(i, 1200))})
+		}
+		seen := newSeen()
+		results := c.batch(ops...)
+		results = append(results, c.batch(stockOp{Op: "udp_data", SID: r.SID})...)
+		for _, p := range results {
+			if p.SID != r.SID || p.EOF || p.E != "" {
+				t.Errorf("udp_data: %+v", p)
+			}
+			for _, d := range p.Pkts {
+				seen.note(numberOf(d))
+			}
+		}
+		if len(seen.times) != 50 || seen.twice() > 0 {
+			t.Errorf("%d of 50 came back, %d more than once", len(seen.times), seen.twice())
+		}
+		took := elapsed(func() {
+			if p := c.batch(stockOp{Op: "udp_data", SID: r.SID})[0]; p.SID != r.SID || p.EOF || len(p.Pkts) > 0 {
+				t.Errorf("an empty poll: %+v", p)
+			}
+		})
+		if took < 4*time.Second || took > 25*time.Second {
+			t.Errorf("an empty poll took %v", took)
+		}
+		for range 2 {
+			if p := c.batch(stockOp{Op: "close", SID: r.SID})[0]; p.SID != r.SID || !p.EOF {
+				t.Errorf("close: %+v", p)
+			}
+		}
+		if p := c.batch(stockOp{Op: "udp_data", SID: r.SID, D: encoded([]byte("x"))})[0]; p.SID != r.SID || !p.EOF || p.E != "" {
+			t.Errorf("a datagram to a closed session: %+v", p)
+		}
+		s.wantQuiet(t)
+	})
+}
+
+// TestStockClientUDPBurst: what a target sends meanwhile comes with the next poll,
+// whole and in order.
+func TestStockClientUDPBurst(t *testing.T) {
+	t.Parallel()
+	virtual(t, StackConfig{}, func(t *testing.T, s *Stack) {
+		c := newStockClient(t, s)
+		ask := BurstRequest{Count: 200, Size: 1200, Last: 1}
+		r := c.openUDP(s.servePackets(t, Burst), ask.bytes())
+		got := r.Pkts
+		for len(got) < int(ask.Count) {
+			p := c.batch(stockOp{Op: "udp_data", SID: r.SID})[0]
+			if len(p.Pkts) == 0 {
+				t.Fatalf("after %d datagrams: %+v", len(got), p)
+			}
+			got = append(got, p.Pkts...)
+		}
+		for i, p := range got {
+			if !bytes.Equal(p, ask.Packet(uint32(i))) {
+				t.Errorf("the %d. is %d bytes", i, len(p))
+			}
+		}
+	})
+}
+
+// TestStockClientUDPReaped: polls alone do not keep a session, datagrams do.
+func TestStockClientUDPReaped(t *testing.T) {
+	t.Parallel()
+	virtual(t, StackConfig{}, func(t *testing.T, s *Stack) {
+		c := newStockClient(t, s)
+		addr := s.servePackets(t, EchoPacket)
+		idle, used := c.openUDP(addr, []byte("hello")), c.openUDP(addr, []byte("hello"))
+		ended := time.Duration(0)
+		began := time.Now()
+		for time.Since(began) < 4*time.Minute {
+			for _, p := range c.batch(stockOp{Op: "udp_data", SID: idle.SID}, stockOp{Op: "udp_data", SID: used.SID}) {
+				if p.EOF && p.SID == idle.SID && ended == 0 {
+					ended = time.Since(began)
+				}
+				if p.EOF && p.SID == used.SID {
+					t.Fatalf("a session in use ended after %v", time.Since(began))
+				}
+			}
+			_ = c.batch(stockOp{Op: "udp_data", SID: used.SID, D: encoded([]byte("still here"))})
+			time.Sleep(time.Second)
+		}
+		t.Logf("a session that was only polled ended after %v", ended)
+		if ended < 2*time.Minute || ended > 3*time.Minute {
+			t.Errorf("a session that was only polled ended after %v", ended)
+		}
+	})
+}
+
+// TestStockClientUDPSingleOps: one op a request, with the payload under its other
+// name; and what cannot be dialed.
+func TestStockClientUDPSingleOps(t *testing.T) {
+	t.Parallel()
+	c := StackConfig{Node: func(c *exit.Config) {
+		near := c.Dialer
+		c.Dialer = dialFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if strings.HasPrefix(addr, "nowhere.test:") {
+				return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
+			}
+			return near.DialContext(ctx, network, addr)
+		})
+	}}
+	virtual(t, c, func(t *testing.T, s *Stack) {
+		c := newStockClient(t, s)
+		host, portText, _ := net.SplitHostPort(s.servePackets(t, EchoPacket))
+		port, _ := strconv.Atoi(portText)
+		single := func(op map[string]any) (r stockResult) {
+			op["k"] = TunnelKey
+			c.post("tunnel", op, &r)
+			return r
+		}
+		r := single(map[string]any{"op": "udp_open", "host": host, "port": port, "data": *encoded([]byte("hi"))})
+		if len(r.Pkts) != 1 || string(r.Pkts[0]) != "hi" || r.SID == "" {
+			t.Fatalf("udp_open: %+v", r)
+		}
+		if p := single(map[string]any{"op": "udp_data", "sid": r.SID, "data": *encoded([]byte("ho"))}); len(p.Pkts) != 1 || string(p.Pkts[0]) != "ho" {
+			t.Errorf("udp_data: %+v", p)
+		}
+		if p := single(map[string]any{"op": "close", "sid": r.SID}); !p.EOF {
+			t.Errorf("close: %+v", p)
+		}
+		if p := single(map[string]any{"op": "udp_data", "sid": "nobody"}); p.E != "unknown session" {
+			t.Errorf("udp_data of nobody: %+v", p)
+		}
+		if p := c.batch(stockOp{Op: "udp_open", Host: "nowhere.test", Port: 53, D: encoded([]byte("x"))})[0]; !strings.HasPrefix(p.E, "udp connect failed: ") {
+			t.Errorf("a name that is not: %+v", p)
+		}
+		for _, p := range c.batch(stockOp{Op: "udp_open", Port: 53}, stockOp{Op: "udp_open", Host: host}) {
+			if p.E == "" || p.SID != "" {
+				t.Errorf("udp_open without a host or a port: %+v", p)
+			}
+		}
+		if p := c.batch(stockOp{Op: "udp_data", SID: "nobody"})[0]; p.SID != "nobody" || !p.EOF || p.E != "" {
+			t.Errorf("udp_data of nobody in a batch: %+v", p)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package relaytest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -30,8 +31,10 @@ type stockNode struct {
 
 type stockSession struct {
 	conn net.Conn
+	udp  bool
 	mu   sync.Mutex
 	buf  []byte
+	pkts [][]byte
 	eof  bool
 	busy bool // an op of it is being carried out
 	news chan struct{}
@@ -70,7 +73,7 @@ func (n *stockNode) serve(ctx context.Context, ops []stockOp) []map[string]any {
 	limit := stockLongPoll
 	for i, op := range ops {
 		s, sid, failed := n.run(ctx, op)
-		if op.D != nil || op.Op == "connect" {
+		if op.D != nil || op.Op == "connect" || op.Op == "udp_open" {
 			limit = writeHold
 		}
 		switch {
@@ -99,11 +102,17 @@ func (n *stockNode) run(ctx context.Context, op stockOp) (s *stockSession, sid s
 		if err != nil {
 			return nil, "", map[string]any{"e": "connect failed: Connection refused (os error 111)"}
 		}
-		s, sid = n.enter(conn)
+		s, sid = n.enter(conn, false)
 		if op.Op == "connect" {
 			return nil, "", map[string]any{"sid": sid, "eof": false}
 		}
-	case op.Op == "data":
+	case op.Op == "udp_open":
+		conn, err := n.dial(ctx, "udp", net.JoinHostPort(op.Host, strconv.Itoa(op.Port)))
+		if err != nil {
+			return nil, "", map[string]any{"e": "udp connect failed: no address"}
+		}
+		s, sid = n.enter(conn, true)
+	case op.Op == "data", op.Op == "udp_data":
 		if s = n.find(op.SID); s == nil {
 			return nil, "", map[string]any{"sid": op.SID, "eof": true}
 		}
@@ -115,12 +124,14 @@ func (n *stockNode) run(ctx context.Context, op stockOp) (s *stockSession, sid s
 		return nil, "", map[string]any{"e": "unknown op: " + op.Op, "code": "UNSUPPORTED_OP"}
 	}
 	s.begin(n.t)
-	_, _ = s.conn.Write(data)
+	if op.D != nil {
+		_, _ = s.conn.Write(data)
+	}
 	return s, sid, nil
 }
 
-func (n *stockNode) enter(conn net.Conn) (*stockSession, string) {
-	s := &stockSession{conn: conn, news: make(chan struct{}, 1)}
+func (n *stockNode) enter(conn net.Conn, udp bool) (*stockSession, string) {
+	s := &stockSession{conn: conn, udp: udp, news: make(chan struct{}, 1)}
 	sid := rand.Text()
 	n.mu.Lock()
 	n.sessions[sid] = s
@@ -154,22 +165,26 @@ func (n *stockNode) close() {
 }
 
 // begin checks that no other op of the session is under way: its answers could
-// overtake each other, for nothing in them tells their order.
+// overtake each other, for nothing in them tells their order. Datagrams need none.
 func (s *stockSession) begin(t *testing.T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.busy {
+	if s.busy && !s.udp {
 		t.Error("two ops of a session at once")
 	}
 	s.busy = true
 }
 
 func (s *stockSession) read() {
-	p := make([]byte, 32<<10)
+	p := make([]byte, 64<<10)
 	for {
 		k, err := s.conn.Read(p)
 		s.mu.Lock()
-		s.buf = append(s.buf, p[:k]...)
+		if !s.udp {
+			s.buf = append(s.buf, p[:k]...)
+		} else if err == nil {
+			s.pkts = append(s.pkts, bytes.Clone(p[:k]))
+		}
 		s.eof = err != nil
 		s.mu.Unlock()
 		select {
@@ -185,7 +200,7 @@ func (s *stockSession) read() {
 func (s *stockSession) ready() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.buf) > 0 || s.eof
+	return len(s.buf)+len(s.pkts) > 0 || s.eof
 }
 
 // await returns when a session has something, after a moment for more.
@@ -213,12 +228,17 @@ func (s *stockSession) drain(sid string) map[string]any {
 		r["d"] = s.buf
 		s.buf = nil
 	}
+	if len(s.pkts) > 0 {
+		r["pkts"] = s.pkts
+		s.pkts = nil
+	}
 	return r
 }
 
 // TestStockNode: whole transfers both ways, by scripts and straight, some of them
 // longer than what such a node accepts in one body.
 func TestStockNode(t *testing.T) {
+	t.Parallel()
 	const size = 2 << 20
 	for _, old := range []bool{false, true} {
 		for _, scripts := range []int{0, 2} {
@@ -280,5 +300,71 @@ func TestStockNodeLosesAnswers(t *testing.T) {
 			}
 		}
 		t.Logf("%d of 10 downloads whole", whole)
+	})
+}
+
+// foreignNode runs test with a Stack whose node is another program's.
+func foreignNode(t *testing.T, scripts int, test func(t *testing.T, s *Stack, node *stockNode)) {
+	t.Helper()
+	node := &stockNode{t: t, sessions: make(map[string]*stockSession)}
+	virtual(t, StackConfig{Scripts: scripts, Foreign: node}, func(t *testing.T, s *Stack) {
+		node.dial = s.Dial
+		defer node.close()
+		test(t, s, node)
+	})
+}
+
+// TestStockNodeUDP: echoes by address and by name, which such a node does not tell
+// the address of; a call; a train; and a TCP connection beside them.
+func TestStockNodeUDP(t *testing.T) {
+	t.Parallel()
+	for _, scripts := range []int{0, 2} {
+		foreignNode(t, scripts, func(t *testing.T, s *Stack, node *stockNode) {
+			s.servePacketsAt(t, at(target4, 7), EchoPacket)
+			s.config.Memory.SetName(targetName, target4)
+			tcp := open(t, s.Connect, s.serve(t, Echo))
+			ask(t, tcp, "hello")
+			a := associate(t, s)
+			for _, size := range []int{1, 1200, 9001, s.most()} {
+				wantEcho(t, a, at(target4, 7), nth(1, max(size, 8)))
+			}
+			wantEcho(t, a, targetName+":7", []byte("by name"))
+			burst := BurstRequest{Count: 100, Size: 1200, Last: 1}
+			put(t, a, s.servePackets(t, Burst), burst.bytes())
+			for i := range burst.Count {
+				if p, _, err := get(a, soon); err != nil || !bytes.Equal(p, burst.Packet(i)) {
+					t.Fatalf("the %d. of a burst is %d bytes, %v", i, len(p), err)
+				}
+			}
+			count := s.exchanges()
+			up, down := s.call(t, a, at(target4, 4000), 20)
+			up.want(t, "the target", 1000, false)
+			down.want(t, "the app", 1000, false)
+			t.Logf("%d scripts: a call of 20 s: p50 %v, p99 %v up, p50 %v, p99 %v down, %d exchanges", scripts,
+				up.quantile(0.5), up.quantile(0.99), down.quantile(0.5), down.quantile(0.99), count())
+			ask(t, tcp, "still there")
+			s.wantNoDrops(t)
+		})
+	}
+}
+
+// TestStockNodeUDPEnds: its polls end as those of ours, and its session is closed.
+func TestStockNodeUDPEnds(t *testing.T) {
+	t.Parallel()
+	foreignNode(t, 1, func(t *testing.T, s *Stack, node *stockNode) {
+		a := associate(t, s)
+		_, _ = s.call(t, a, at(target4, 4000), 3)
+		time.Sleep(10 * time.Minute)
+		count := s.exchanges()
+		time.Sleep(10 * time.Minute)
+		if n := count(); n != 0 {
+			t.Errorf("%d exchanges for nobody", n)
+		}
+		node.mu.Lock()
+		defer node.mu.Unlock()
+		if n := len(node.sessions); n != 0 {
+			t.Errorf("%d sessions left", n)
+		}
+		s.wantNoUDP(t)
 	})
 }

@@ -26,6 +26,7 @@ func (s slowly) Read(p []byte) (int, error) {
 // the relay carries was reset, for the node took it all in until it had to. Now
 // the client hears of it (jam) and waits, whatever goes on beside it.
 func TestSlowTargetSlowsItsClient(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name       string
 		scripts    int
