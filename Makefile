@@ -27,8 +27,8 @@ race:
 fuzz:
 	FUZZTIME=$(FUZZTIME) sh .ci/fuzz.sh
 
-# Real clients against the real binary: curl, git, ncat, Chromium. Needs root
-# and the packages that .ci/run installs.
+# Real clients against the real binary: curl, git, ncat, Chromium; for UDP OpenVPN,
+# PySocks, libtorrent, redsocks. Needs root and the packages that .ci/run installs.
 e2e: build
 	sh .ci/e2e.sh
 

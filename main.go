@@ -433,9 +433,7 @@ func (a *app) runNode(args []string) error {
 		attrs = append(attrs, "certificate_sha256", pin)
 	}
 	log.Info("node listens", attrs...)
-	err = n.serve(ctx)
-	log.Info("stopped", append([]any{"udp_sessions", n.udp.Flows.Load()}, dropped(n.udp)...)...)
-	return err
+	return n.serve(ctx)
 }
 
 // A service is a node with its listener.
@@ -444,6 +442,7 @@ type service struct {
 	node   *exit.Node
 	server *exit.Server
 	udp    *stats.UDP
+	log    *slog.Logger
 }
 
 func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
@@ -452,7 +451,7 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
-	s := &service{ln: ln, udp: new(stats.UDP)}
+	s := &service{ln: ln, udp: new(stats.UDP), log: log}
 	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
 	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
 		policy.Listen = append(policy.Listen, addr)
@@ -479,8 +478,11 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 
 // serve serves until ctx ends.
 func (s *service) serve(ctx context.Context) error {
-	defer s.node.Close()
-	return s.server.Serve(ctx, s.ln)
+	err := s.server.Serve(ctx, s.ln)
+	s.node.Close()
+	attrs := []any{"dials", s.node.Stats().Dials, "udp_sessions", s.udp.Flows.Load()}
+	s.log.Info("node stopped", append(attrs, dropped(s.udp)...)...)
+	return err
 }
 
 // embed starts a node in this process and points the config's only deployment

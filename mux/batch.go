@@ -10,7 +10,7 @@ import "time"
 // line, fire at once; with company on the way, wait step by step, each step
 // from the latest arrival; the busier the slots, the longer altogether. A call's
 // datagrams come every 20 ms, all alone, and would take an exchange each: they
-// wait for the whole limit.
+// wait for the whole limit, unless there are as many as make a burst.
 type pacing struct {
 	step, max time.Duration // coalesce_step, coalesce_max
 	maxOps    int
@@ -28,13 +28,17 @@ type gathering struct {
 	rtt         time.Duration
 }
 
+// burst is how many datagrams at once are more than a call has within the step
+// of a batch, so that what follows them closely is all there is to wait for.
+const burst = 8
+
 // fireAt is when the batch goes; not after now means at once.
 func (p pacing) fireAt(g gathering) time.Time {
 	step, limit := p.waits(g)
 	switch {
 	case g.ops >= p.maxOps || g.bytes >= g.maxBytes:
 		return g.first // full
-	case g.patient:
+	case g.patient && g.ops < burst:
 		return g.first.Add(limit)
 	case g.ops == 1 && g.busy*4 < g.slots && g.first.Sub(g.before) > step:
 		return g.first // alone on a quiet line

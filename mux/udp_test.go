@@ -303,7 +303,7 @@ func TestUDPCallIsFewExchanges(t *testing.T) {
 		if got := a.received(); len(got) != 50*60 {
 			t.Errorf("%d of %d came back", len(got), 50*60)
 		}
-		if e, _ := n.count(); e > 60*6 {
+		if e, _ := n.count(); e > 60*7 {
 			t.Errorf("%d exchanges in a minute", e)
 		}
 		a.u.Close()

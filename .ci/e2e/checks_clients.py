@@ -153,16 +153,7 @@ def make_repository(world):
 def passwords(world):
     """Right and wrong ones, on both sides."""
     name, right, wrong = "ann", world.secret(), world.secret()
-    _, node, key = world.node()
-    _, proxy = world.proxy(f"""
-[proxy]
-listen = "127.0.0.1:0"
-users = [{{ name = "{name}", password = "{right}" }}]
-[[deployment]]
-name = "direct"
-url = "http://{node}"
-key = "{key}"
-""")
+    _, _, proxy = world.direct(users=f'[{{ name = "{name}", password = "{right}" }}]')
     plain, tls = f"http://127.0.0.1:{world.origin.http}/bytes/1", f"https://127.0.0.1:{world.origin.https}/bytes/1"
     cases = [  # side, URL, password, curl's exit code (EXIT CODES of curl(1)), status
         ("socks5h", plain, right, 0, 200), ("socks5h", plain, wrong, 97, 0), ("socks5h", plain, None, 97, 0),

@@ -40,7 +40,7 @@ def curl_code(proxy, url, *options):
 
 def host_port(address):
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return host.strip("[]"), int(port)
 
 
 def socks5(proxy, host, port, first=b"", timeout=30):

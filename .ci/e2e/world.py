@@ -104,6 +104,18 @@ class Emulator:
         return sum(self.exchanges(deployment).values())
 
 
+class Namespace:
+    """A network of its own, with a loopback that is up and nothing else. It is
+    there while a program of ours runs in it."""
+
+    def __init__(self, program):
+        program.find("namespace ready")
+        self.pid = program.process.pid
+
+    def inside(self, argv):
+        return ["nsenter", f"--net=/proc/{self.pid}/ns/net", *argv]
+
+
 class World:
     """What one check uses. Leaving it stops every program."""
 
@@ -165,6 +177,11 @@ class World:
         hosts = self.write("hosts", "127.0.0.1 localhost\n127.0.0.1 " + " ".join(HOSTS) + "\n")
         return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *argv]
 
+    def namespace(self, name, *argv):
+        """A network namespace in which argv runs."""
+        shell = 'ip link set lo up; trap "kill \\$!; exit 0" TERM; "$@" & echo namespace ready; wait'
+        return Namespace(self.start(["unshare", "--net", "sh", "-c", shell, "sh", *argv], name))
+
     def embedded(self, limit_files=None, hosts=False, **environ):
         """relaymux run without a config: the node is in the same process.
         Returns it and the proxy's host:port."""
@@ -192,11 +209,11 @@ allow_private = true
         (address,) = program.find(r'"msg":"node listens","address":"([^"]+)"')
         return program, address, key
 
-    def emulator(self, node, node_key, deployments):
+    def emulator(self, node, node_key, deployments, round_trip):
         """The script relay in front of a node, and the key it asks for."""
         key = self.secret()
         argv = [self.tools.relayemu, "-node", f"http://{node}", "-deployments", ",".join(deployments),
-                "-rtt", f"{ROUND_TRIP}s", "-certificate", self.tools.certificate,
+                "-rtt", f"{round_trip}s", "-certificate", self.tools.certificate,
                 "-echo", "https://script.googleusercontent.com"]
         environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node_key}
         return Emulator(self.start(argv, "relayemu", environ)), key
@@ -207,10 +224,24 @@ allow_private = true
         program = self.start([self.tools.relaymux, "run", "--config", config], "run")
         return program, proxy_of(program)
 
-    def through_relay(self, deployments=("d1", "d2")):
+    def direct(self, host="127.0.0.1", users="[]"):
+        """run -> node. Returns both, and run's host:port."""
+        node, address, key = self.node()
+        program, proxy = self.proxy(f"""
+[proxy]
+listen = "{host}:0"
+users = {users}
+[[deployment]]
+name = "direct"
+url = "http://{address}"
+key = "{key}"
+""")
+        return node, program, proxy
+
+    def through_relay(self, deployments=("d1", "d2"), round_trip=ROUND_TRIP):
         """run -> emulated relay -> node. Returns run, its host:port and the emulator."""
         _, node, node_key = self.node()
-        emulator, key = self.emulator(node, node_key, deployments)
+        emulator, key = self.emulator(node, node_key, deployments, round_trip)
         text = '[proxy]\nlisten = "127.0.0.1:0"\n'
         for name in deployments:
             text += f"""

@@ -52,8 +52,8 @@ var home = map[string][]string{
 	"net/http":                           {"socks", "relay/fronted", "relay/exit"},
 	"os/exec":                            {},
 	"unsafe":                             {"mux/gso"}, // recvmsg and sendmmsg without allocation
-	"math/rand":                          {},        // math/rand/v2 or crypto/rand
-	"log":                                {"socks"}, // only as http.Server.ErrorLog; else log/slog, handed in
+	"math/rand":                          {},          // math/rand/v2 or crypto/rand
+	"log":                                {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                          {},
 	"encoding/json":                      {}, // mux/wire
 	"golang.org/x/net/context":           {},
