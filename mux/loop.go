@@ -39,6 +39,8 @@ type loop struct {
 	last    time.Time // the newest arrival in ready
 	before  time.Time // the arrival before the oldest in ready
 
+	complained time.Time // when the log heard of a refused UDP flow
+
 	inFlight int         // exchanges
 	heldNow  []*exchange // of which polls, the oldest first
 	timer    *time.Timer

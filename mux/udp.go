@@ -1,6 +1,8 @@
 package mux
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -51,6 +53,9 @@ func (d datagram) cost() int { return len(d.p) + datagramCost }
 // refusedFor is how long a flow that the node refused stays silent: every
 // datagram to a closed destination would else cost an exchange.
 const refusedFor = 10 * time.Second
+
+// complaintEvery is the shortest time between two lines about refused flows.
+const complaintEvery = 10 * time.Second
 
 // OpenUDP returns a UDP flow to host and port, which are as in Open.
 //
@@ -178,9 +183,15 @@ func (u *UDP) dropped() {
 }
 
 // refuse silences the flow for a while, then ends it: each datagram to a closed
-// destination would else cost an exchange.
+// destination would else cost an exchange. UDP has no way to tell that to the
+// application, so the log does, though not of each of a thousand. It runs on the
+// loop.
 func (u *UDP) refuse(err error) {
-	u.m.log.Debug("UDP flow refused", "host", u.fl.host, "port", u.fl.port, "reason", err)
+	level := slog.LevelDebug
+	if now := time.Now(); now.Sub(u.m.loop.complained) >= complaintEvery {
+		level, u.m.loop.complained = slog.LevelInfo, now
+	}
+	u.m.log.Log(context.Background(), level, "UDP flow refused", "host", u.fl.host, "port", u.fl.port, "reason", err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.clear(stats.DropDenied)

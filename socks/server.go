@@ -81,7 +81,7 @@ type Server struct {
 	front  *front
 	counts counts
 
-	garbage, full, stuck rate.Sometimes // sample the log
+	garbage, full, stuck, silent rate.Sometimes // sample the log
 
 	runs sync.Pool // *run: of the associations that are reading
 
@@ -113,6 +113,7 @@ func New(cfg Config) *Server {
 		garbage:   rate.Sometimes{First: 1, Interval: complaintEvery},
 		full:      rate.Sometimes{First: 1, Interval: complaintEvery},
 		stuck:     rate.Sometimes{First: 1, Interval: complaintEvery},
+		silent:    rate.Sometimes{First: 1, Interval: complaintEvery},
 		runs:      sync.Pool{New: func() any { return newRun() }},
 		done:      make(chan struct{}),
 		listeners: make(map[net.Listener]struct{}),

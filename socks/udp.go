@@ -149,6 +149,7 @@ func (s *Server) newAssociation(c *client) (*association, error) {
 		a.largest = maxIPv4
 	}
 	a.replies = gso.NewSender(a.conn, replyQueue, u.Options.Stats, a.fail)
+	a.replies.Pace()
 	a.flows.a = a
 	return a, nil
 }
@@ -177,7 +178,7 @@ func (a *association) end() {
 	a.flows.close()
 	a.replies.Close()
 	a.s.log.Debug("association closed", "source", a.c.source, "relay", a.relay, "flows", a.opened,
-		"up", a.up.Load(), "down", a.down.Load(), "dropped", a.dropped.Load(), "took", time.Since(a.begun))
+		"up", a.up.Load(), "down", a.down.Load(), "dropped", a.dropped.Load(), "took", time.Since(a.begun).Round(time.Millisecond).String())
 }
 
 // read takes what comes until the socket is closed.
@@ -270,11 +271,21 @@ func (a *association) check(from netip.AddrPort, p []byte) (to address, payload 
 	}
 	switch port := to.port(); {
 	case a.udp.BlockQUIC && port == quicPort:
+		a.tell(to, "block_quic drops it")
 		return nil, nil, stats.DropQUIC
 	case a.udp.BlockSTUN && (isSTUNPort(port) || isSTUN(payload)):
+		a.tell(to, "block_stun drops it")
 		return nil, nil, stats.DropSTUN
 	}
 	return to, payload, carried
+}
+
+// tell logs why nothing comes back from a destination, now and then: UDP has no
+// way to tell the application.
+func (a *association) tell(to address, reason string) {
+	a.s.silent.Do(func() {
+		a.s.log.Info("UDP goes nowhere", "host", to.host(), "port", to.port(), "reason", reason)
+	})
 }
 
 // destination returns where to leads, as in Request.

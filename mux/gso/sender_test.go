@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"relaymux/mux/stats"
 )
@@ -270,4 +271,40 @@ func TestSenderConcurrent(t *testing.T) {
 	}
 	out.Close()
 	s.Close()
+}
+
+// A paced Sender leaves a receiver time, at both sides of what it sends in one go.
+func TestPace(t *testing.T) {
+	const size = 1200
+	fit := paceCost / cost(size)
+	for _, c := range []struct {
+		paced bool
+		n     int
+		want  time.Duration
+	}{
+		{false, 1000, 0},
+		{true, fit, 0},
+		{true, fit + 1, paceTime},
+		{true, 4 * fit, 4 * paceTime}, // whole trains go, which are a little less
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemConn()
+			close(m.let)
+			s := NewSender(m, 4<<20, nil, nil)
+			if c.paced {
+				s.Pace()
+			}
+			began := time.Now()
+			for i := range c.n {
+				send(s, i, size)
+			}
+			s.done.Wait()
+			if took := time.Since(began); took < c.want || took > c.want*3/2 {
+				t.Errorf("%+v: took %v", c, took)
+			}
+			if len(m.got) != c.n {
+				t.Errorf("%+v: %d were sent", c, len(m.got))
+			}
+		})
+	}
 }

@@ -1,6 +1,7 @@
 package exit
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -58,7 +59,7 @@ func (n *Node) openUDP(o *wire.Op) (*udpSession, error) {
 	}
 	if blocked {
 		n.dropOf(o, why)
-		return nil, errDenied()
+		return nil, errors.New("not allowed: block_" + why.String() + " at the node")
 	}
 	s := &udpSession{core: newCore(n), asked: time.Now()}
 	s.queue.claim.budget, s.queue.st = n.downloads, n.udp.Stats

@@ -39,6 +39,10 @@ const (
 
 	readTrains = 8 // taken from the socket at a time
 
+	// socketBuffer is what the system is asked to hold until the reader comes: a
+	// burst of some hundred datagrams.
+	socketBuffer = 512 << 10
+
 	// evictAfter is how long a session must have been silent to go in favour of a
 	// new one: its answer, if there is one, is mostly there by then.
 	evictAfter = 2 * time.Second
@@ -140,7 +144,7 @@ func (u *udpSocket) dial(host string, port uint16) {
 func (u *udpSocket) connected(conn net.Conn) {
 	ip := addrOf(conn.RemoteAddr())
 	st := u.node.udp.Stats
-	c := gso.NewConnected(conn, gso.Options{GSO: u.node.udp.GSO, Stats: st})
+	c := gso.NewConnected(conn, gso.Options{GSO: u.node.udp.GSO, Buffer: socketBuffer, Stats: st})
 	u.mu.Lock()
 	if u.conn = c; u.closed {
 		_ = c.Close() // the client went while it was dialled

@@ -306,7 +306,7 @@ func TestBlockUDP(t *testing.T) {
 				res := r.batch(c.op)[0]
 				want := ""
 				if c.denied {
-					want = udpFailed + errDenied().Error()
+					want = udpFailed + "not allowed: block_" + c.why.String() + " at the node"
 				}
 				if string(res.Err) != want {
 					t.Errorf("%+v, port %d: %q", c.udp, c.op.Port, res.Err)
