@@ -360,7 +360,40 @@ func (l *loop) floor() (rtt time.Duration) {
 
 func (l *loop) pollDue(now time.Time) bool {
 	f := l.nextPoll()
-	return f != nil && len(l.heldNow) < maxHolds(l.slots) && !f.pollAt.After(now)
+	return f != nil && !f.pollAt.After(now) && !l.pollsAt().After(now)
+}
+
+// pollsAt is from when on another poll may go: when there are as many holds as
+// may be, it must relieve one of them.
+func (l *loop) pollsAt() time.Time {
+	if l.holds() < maxHolds(l.slots) {
+		return time.Time{}
+	}
+	for _, h := range l.heldNow {
+		if !h.adopted && h.oursOnly() {
+			return h.began.Add(l.adoptAge())
+		}
+	}
+	return time.Now().Add(time.Hour) // until one comes back
+}
+
+// holds is how many exchanges are held, those left out that a newer one has
+// relieved.
+func (l *loop) holds() (n int) {
+	for _, h := range l.heldNow {
+		if !h.adopted {
+			n++
+		}
+	}
+	return n
+}
+
+// adoptAge is how old a hold must be to be relieved by a newer one.
+func (l *loop) adoptAge() time.Duration {
+	if l.holds() < maxHolds(l.slots) {
+		return idleAge(l.floor())
+	}
+	return 2 * l.floor()
 }
 
 // nextClose is the flow whose close is due first, or nil.
@@ -507,6 +540,7 @@ func (l *loop) arm(now time.Time) {
 	}
 	if f := l.nextPoll(); f != nil {
 		due(f.pollAt)
+		due(l.pollsAt())
 	}
 	if f := l.nextClose(); f != nil {
 		due(l.closeAt(f))

@@ -132,9 +132,10 @@ func (l *loop) addPoll(x *exchange, f *flow) {
 // of ours then answers those at once, for nobody listens there any more. So
 // all idle flows end up in one exchange, however they came to be.
 func (l *loop) adopt(x *exchange, now time.Time) {
+	age := l.adoptAge()
 	for _, h := range l.heldNow {
 		room := l.pacing.maxOps - len(x.ops)
-		if h.adopted || now.Sub(h.began) < idleAge(l.floor()) || len(h.flows) > room || !h.oursOnly() {
+		if h.adopted || now.Sub(h.began) < age || len(h.flows) > room || !h.oursOnly() {
 			continue
 		}
 		h.adopted = true
