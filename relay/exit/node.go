@@ -25,9 +25,9 @@ type Node struct {
 	udp         UDP
 	log         *slog.Logger
 
-	table      table
-	sockets    atomic.Int64 // of UDP, open now
-	maxSockets int64        // so many; TCP has the rest of the sessions to itself
+	table   table
+	sockets udpSockets // TCP has the rest of the sessions to itself
+	began   time.Time
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
@@ -62,7 +62,8 @@ func New(c Config) (*Node, error) {
 		timing:      timing{longPoll: c.LongPoll},
 		reapAfter:   c.Reap,
 		udp:         c.UDP,
-		maxSockets:  int64(max(1, c.Streams/2)),
+		sockets:     udpSockets{most: max(1, c.Streams/2), all: make(map[*udpSocket]struct{})},
+		began:       time.Now(),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
@@ -127,7 +128,7 @@ type counters struct {
 func (n *Node) Stats() Stats {
 	return Stats{
 		Sessions:     n.table.len(),
-		UDPSockets:   int(n.sockets.Load()),
+		UDPSockets:   n.sockets.len(),
 		Memory:       n.downloads.Used() + n.uploads.Used() + n.bodies.Used(),
 		Exchanges:    n.count.exchanges.Load(),
 		Probes:       n.count.probes.Load(),

@@ -131,20 +131,6 @@ func (t *table) all() []session {
 	return slices.Collect(maps.Values(t.open))
 }
 
-// some returns at most n of the open UDP sessions, any of them.
-func (t *table) some(n int) (list []*udpSession) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.open { // in random order
-		if u, ok := s.(*udpSession); ok {
-			if list = append(list, u); len(list) == n {
-				break
-			}
-		}
-	}
-	return list
-}
-
 // close refuses sessions from now on and returns those that are left, those
 // included that no client can name any more.
 func (t *table) close() []session {

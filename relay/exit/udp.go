@@ -161,6 +161,11 @@ func (s *udpSession) ended(err error) {
 		s.failure, s.over = udpFailed+outcome(err), true
 	}
 	s.dialing, s.gone = false, true
+	if errors.Is(err, errEvicted) { // its place is taken: nobody may wait for it to be asked once more
+		s.node.count.reaped.Add(1)
+		s.remember(false)
+		s.shut()
+	}
 	s.free()
 	s.wake()
 }
@@ -284,13 +289,6 @@ func (s *udpSession) free() {
 	if s.over && s.gone {
 		s.node.table.freed(s)
 	}
-}
-
-// lastActive is when the last datagram went either way.
-func (s *udpSession) lastActive() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.active
 }
 
 // expired reports whether no datagram has gone either way for too long, or the

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"relaymux/mux/buf"
@@ -42,10 +43,6 @@ const (
 	// socketBuffer is what the system is asked to hold until the reader comes: a
 	// burst of some hundred datagrams.
 	socketBuffer = 512 << 10
-
-	// evictAfter is how long a session must have been silent to go in favour of a
-	// new one: its answer, if there is one, is mostly there by then.
-	evictAfter = 2 * time.Second
 )
 
 var errSockets = errors.New("too many UDP flows at the node")
@@ -57,6 +54,8 @@ type udpSocket struct {
 	node  *Node
 	owner udpOwner
 	stop  context.CancelFunc // ends the dial
+
+	active atomic.Int64 // when a datagram last went either way, since the node began
 
 	mu       sync.Mutex
 	paid     claim      // for what is not sent yet
@@ -89,37 +88,20 @@ func (n *Node) newUDPSocket(owner udpOwner) (*udpSocket, error) {
 		n.count.refused.Add(1)
 		return nil, errDialRate
 	}
-	if n.sockets.Add(1) > n.maxSockets && !n.evictSilent() {
-		n.sockets.Add(-1)
+	u := &udpSocket{node: n, owner: owner, most: maxPayload6}
+	u.paid.budget = n.uploads
+	u.touch()
+	if !n.sockets.enter(u) {
 		n.count.refused.Add(1)
 		return nil, errSockets
 	}
 	n.udp.Stats.Flows.Add(1)
 	n.udp.Stats.FlowsOpen.Add(1)
-	u := &udpSocket{node: n, owner: owner, most: maxPayload6}
-	u.paid.budget = n.uploads
 	return u, nil
 }
 
-// evictSilent ends one of the UDP sessions that have been silent for the longest
-// time, and reports whether there was any: a client that knocks at thousands of
-// doors, and forgets them all, must not close them to the others. The socket
-// itself goes a moment later.
-func (n *Node) evictSilent() bool {
-	const sample = 16 // its longest silent is, on average, among the longest sixteenth of all
-	var silent *udpSession
-	for _, s := range n.table.some(sample) {
-		if silent == nil || s.lastActive().Before(silent.lastActive()) {
-			silent = s
-		}
-	}
-	if silent == nil || time.Since(silent.lastActive()) < evictAfter {
-		return false
-	}
-	n.count.reaped.Add(1)
-	silent.abort()
-	return true
-}
+// touch notes that a datagram goes one way or the other.
+func (u *udpSocket) touch() { u.active.Store(int64(time.Since(u.node.began))) }
 
 // dial starts the goroutine that connects the socket.
 func (u *udpSocket) dial(host string, port uint16) {
@@ -186,6 +168,7 @@ func (u *udpSocket) readLoop() {
 	for {
 		n, err := u.conn.ReadTrains(ts)
 		if n > 0 {
+			u.touch()
 			u.owner.arrived(ts[:n])
 			clear(ts)
 		}
@@ -198,6 +181,7 @@ func (u *udpSocket) readLoop() {
 
 // write sends a datagram, which it borrows.
 func (u *udpSocket) write(p []byte) {
+	u.touch()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -348,6 +332,6 @@ func (u *udpSocket) finish() {
 	err := u.err
 	u.mu.Unlock()
 	u.node.udp.Stats.FlowsOpen.Add(-1)
-	u.node.sockets.Add(-1)
+	u.node.sockets.leave(u)
 	u.owner.ended(err)
 }

@@ -421,3 +421,21 @@ func assemble(t *testing.T, stream []byte, step int) (frames [][]byte, err error
 	}
 	return frames, nil
 }
+
+// TestHostile25_SilentGateways: the silent sockets of udpgw make room too, for
+// sessions and for the gateway itself.
+func TestHostile25_SilentGateways(t *testing.T) {
+	bubble(t, Config{Streams: 16}, func(t *testing.T, r *rig) {
+		sid := openGateway(r)
+		for i := range 8 {
+			r.batch(write(sid, dataFrame(uint16(i), fmt.Sprint(i, ".test"), 53, "x")))
+		}
+		time.Sleep(100 * time.Second)
+		if res := r.batch(udpOpen("echo.test", "x"))[0]; len(res.Err) > 0 {
+			t.Errorf("all UDP sockets silent for 100 s, a new flow gets %q", res.Err)
+		}
+		if got := text(r.batch(write(sid, dataFrame(99, "echo.test", 53, "x")))[0]); got == controlFrame(flagError, 99) {
+			t.Errorf("nor a new flow of the gateway itself")
+		}
+	})
+}
