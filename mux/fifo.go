@@ -25,7 +25,10 @@ func (q *fifo[T]) grow() {
 }
 
 // peek returns the oldest element; the queue must not be empty.
-func (q *fifo[T]) peek() T { return q.ring[q.head] }
+func (q *fifo[T]) peek() T { return *q.at(0) }
+
+// at returns the i-th element, the oldest being the 0th.
+func (q *fifo[T]) at(i int) *T { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
 
 func (q *fifo[T]) pop() T {
 	v := q.ring[q.head]

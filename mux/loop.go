@@ -23,16 +23,18 @@ type loop struct {
 
 	// Flows that stand in line, each in at most one of these (flow.queue). Who
 	// has left a line is passed over when that place comes up.
-	ready  fifo[place] // has an op that should go soon
-	fresh  fifo[place] // of these, who asks for a session
-	polls  schedule    // wants data; by flow.pollAt
-	abort  fifo[place] // a close, of a flow that was given up; waits abortWait for company
-	lazy   fifo[place] // a close, which rides with others or waits lazyWait for that
-	linger fifo[place] // the same, of a UDP flow that was hardly used; goes with others or not at all
-	stall  fifo[place] // wants nothing; the node must not take that for its end
+	ready   fifo[place] // has an op that should go soon: TCP flows
+	packets fifo[place] // the same: UDP flows
+	fresh   fifo[place] // of both, who asks for a session
+	polls   schedule    // wants data; by flow.pollAt
+	abort   fifo[place] // a close, of a flow that was given up; waits abortWait for company
+	lazy    fifo[place] // a close, which rides with others or waits lazyWait for that
+	linger  fifo[place] // the same, of a UDP flow that was hardly used; goes with others or not at all
+	stall   fifo[place] // wants nothing; the node must not take that for its end
 
-	count   int       // flows that stand in ready
+	count   int       // flows that stand in ready and packets
 	streams int       // of these, the TCP ones
+	odd     bool      // the next op is of a UDP flow, if both are there
 	urgent  int       // of these, who should not wait for more of the same
 	ops     int       // that those in ready have
 	weight  int       // encoded bytes of these, about
@@ -62,6 +64,10 @@ const (
 	// query and one answer, waits for company; then it is not told at all. What
 	// its node has of it is a socket, which it reaps by itself.
 	lingerWait = time.Minute
+
+	// lingerMost is how many flows there may be that are over for their
+	// applications and wait for something: 1 KB each.
+	lingerMost = 1024
 
 	// signEvery is how often the node gets a sign of life of a flow that wants
 	// nothing: its application does not read, or its target has said all. A
@@ -196,7 +202,11 @@ func (l *loop) line(f *flow, q queue) {
 		}
 		l.last = f.since
 		l.countReady(f, +1)
-		l.ready.push(at)
+		if f.kind == wire.Data {
+			l.ready.push(at)
+		} else {
+			l.packets.push(at)
+		}
 		if f.state == fresh {
 			l.fresh.push(at)
 		}
@@ -277,7 +287,7 @@ func (l *loop) nextPoll() *flow {
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
-	for l.front(&l.ready) != nil && !l.readyAt().After(now) {
+	for l.count > 0 && !l.readyAt().After(time.Now()) {
 		d := l.pick(now, l.opsReserve())
 		if d == nil {
 			break
@@ -338,11 +348,28 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 	return pick(l.ds, now, reserve, func(d *deployment) bool { return d.Account.sem.TryAcquire(1) })
 }
 
-// readyAt is when the batch that ready makes should go; ready is not empty.
+// nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
+// many flows of one there are.
+func (l *loop) nextReady() *flow {
+	s, u := l.front(&l.ready), l.front(&l.packets)
+	if s == nil || u != nil && l.odd {
+		return u
+	}
+	return s
+}
+
+// readyAt is when the batch that ready and packets make should go; they are not
+// both empty.
 func (l *loop) readyAt() time.Time {
+	first := l.nextReady().since
+	for _, q := range []*fifo[place]{&l.ready, &l.packets} {
+		if f := l.front(q); f != nil && f.since.Before(first) {
+			first = f.since
+		}
+	}
 	g := gathering{
 		ops: l.ops, bytes: l.weight, maxBytes: l.maxBytes,
-		first: l.front(&l.ready).since, last: l.last, before: l.before, patient: l.urgent == 0,
+		first: first, last: l.last, before: l.before, patient: l.urgent == 0,
 		busy: l.inFlight - len(l.heldNow), slots: l.slots, rtt: l.floor(),
 	}
 	return l.pacing.fireAt(g)
@@ -423,6 +450,7 @@ func (l *loop) closeAt(f *flow) time.Time {
 func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
+	x.d.Account.inFlight--
 	if x.probe {
 		x.d.probes--
 	}
@@ -476,15 +504,23 @@ func (l *loop) judge(x *exchange) {
 	}
 }
 
-// expire tells applications that have waited for too long to be sent at all, and
-// forgets closes that found no company.
+// expire tells applications that have waited for too long to be sent at all,
+// drops stale datagrams, and forgets closes that found no company.
 func (l *loop) expire(now time.Time) {
 	l.expireLine(&l.fresh, openWait, now)
 	l.expireLine(&l.ready, grace, now)
 	for {
+		f := l.front(&l.packets)
+		if f == nil || l.m.stale == 0 || now.Sub(f.since) <= l.m.stale {
+			break
+		}
+		l.leave(f)
+		l.consider(f) // which drops what is stale
+	}
+	for {
 		f := l.front(&l.linger)
-		if f == nil || now.Sub(f.since) < lingerWait {
-			return
+		if f == nil || now.Sub(f.since) < lingerWait && l.linger.len() <= lingerMost {
+			break
 		}
 		l.letGo(f)
 	}
@@ -531,9 +567,14 @@ func (l *loop) arm(now time.Time) {
 			next = t
 		}
 	}
-	if f := l.front(&l.ready); f != nil {
+	if l.count > 0 {
 		due(l.readyAt())
+	}
+	if f := l.front(&l.ready); f != nil {
 		due(f.since.Add(grace))
+	}
+	if f := l.front(&l.packets); f != nil && l.m.stale > 0 {
+		due(f.since.Add(l.m.stale + 1))
 	}
 	if f := l.front(&l.fresh); f != nil {
 		due(f.since.Add(openWait))
@@ -548,7 +589,7 @@ func (l *loop) arm(now time.Time) {
 	if f := l.front(&l.stall); f != nil {
 		due(f.since.Add(signEvery))
 	}
-	if l.ready.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
+	if l.ready.len()+l.packets.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)

@@ -246,6 +246,14 @@ func (m *Mux) Close(ctx context.Context) error {
 	return fmt.Errorf("closing flows: %w", ctx.Err())
 }
 
+// lingering is how many flows are over for their applications, and not yet for
+// the loop.
+func (m *Mux) lingering() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.flows) - m.live
+}
+
 func (m *Mux) all() []*flow {
 	m.mu.Lock()
 	defer m.mu.Unlock()

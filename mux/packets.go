@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"errors"
 	"time"
 
 	"relaymux/mux/buf"
@@ -22,6 +23,8 @@ type udpFlow struct {
 	due     int       // datagrams sent that nothing has come back for
 	active  time.Time // when the last one went or came
 	polling bool      // it asks for data when its time has come
+	heard   bool      // something came in this session
+	ends    int       // sessions in a row that ended without
 }
 
 // wants implements side.
@@ -37,6 +40,8 @@ func (u *UDP) wants() want {
 	case n > 0:
 		return want{queue: inReady, ops: n, urgent: f.ups == 0,
 			weight: n*wire.OpFrame + wire.Base64Len(bytes), window: windowLeast}
+	case over && f.ups > 0:
+		return want{} // a close in another exchange could overtake them
 	case over:
 		return f.wantsClose()
 	case f.state == open && f.ups == 0 && f.polls == 0 && f.polling:
@@ -193,6 +198,9 @@ func (u *UDP) again(d datagram) {
 	u.m.stats.Resent.Add(1)
 	u.out.unpop(d)
 	u.bytes += d.cost()
+	for i := 1; i < u.out.len() && u.out.at(i).seq < d.seq; i++ { // others came back before it
+		*u.out.at(i - 1), *u.out.at(i) = *u.out.at(i), d
+	}
 }
 
 // answered settles an op that has its RESULT.
@@ -201,18 +209,20 @@ func (u *UDP) answered(l *loop, op *wire.Op, o *outcome, x *exchange, d datagram
 	f.failing = time.Time{}
 	opens := op.Kind == wire.UDPOpen
 	if opens {
-		f.state, f.sid = fresh, nil
+		f.state, f.sid, f.heard = fresh, nil, false
 	}
+	f.heard = f.heard || o.pkts > 0
 	switch {
 	case opens && o.err != nil:
 		u.refuse(o.err)
 	case opens && !o.over && len(o.sid) > 0:
 		f.state, f.sid, f.ours = open, o.sid, o.ours
 		x.d.ours = o.ours
-	case o.over && string(op.SID) == string(f.sid):
+	case opens, o.over && string(op.SID) == string(f.sid):
 		// The node has ended the session: for its age, or because the target
 		// is not there, or it is a new node. The next datagram opens another.
 		f.state, f.sid = fresh, nil
+		u.countEnds()
 	}
 	if d.b != nil && !opens && o.over {
 		u.again(d) // it came too late for the session
@@ -222,11 +232,31 @@ func (u *UDP) answered(l *loop, op *wire.Op, o *outcome, x *exchange, d datagram
 	f.scheduleNext(op, o, x)
 }
 
+// deadEnds is how many sessions in a row, in which nothing came, may end before
+// the flow counts as refused. An ICMP error ends a session; so does a node that
+// restarts, or reaps.
+const deadEnds = 3
+
+var errNobody = errors.New("nobody listens there")
+
+// countEnds sees to it that a program which goes on trying a port where nobody
+// listens does not use up an exchange each time.
+func (u *UDP) countEnds() {
+	f := &u.fl
+	if f.ends++; f.heard {
+		f.ends = 0
+	}
+	if f.ends == deadEnds {
+		f.ends = 0
+		u.refuse(errNobody)
+	}
+}
+
 // scheduleNext decides when the flow asks for more.
 func (f *udpFlow) scheduleNext(op *wire.Op, o *outcome, x *exchange) {
 	f.used += o.pkts
 	f.due = max(0, f.due-o.pkts)
-	f.window = min(nextWindow(o.n, o.more, int(op.Max), x.poll), windowFirst)
+	f.window = min(nextWindow(o.n, o.more, int(op.Max), x.poll), windowUDP)
 	now := time.Now()
 	if o.pkts > 0 {
 		f.active = now

@@ -23,8 +23,9 @@ type Deployment struct {
 
 // An Account is what deployments share: the slots.
 type Account struct {
-	slots int
-	sem   *semaphore.Weighted
+	slots    int
+	sem      *semaphore.Weighted
+	inFlight int // the loop's
 }
 
 // NewAccount returns an account of so many exchanges in flight at once.
@@ -51,9 +52,8 @@ type deployment struct {
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 }
 
-// free is how many more exchanges it could take by its own count. Its account
-// may still say no.
-func (d *deployment) free() int { return d.Account.slots - d.inFlight }
+// free is how many more exchanges its account could take, by the loop's count.
+func (d *deployment) free() int { return d.Account.slots - d.Account.inFlight }
 
 // usable reports whether it may be picked: not cooling down; and after a
 // cool-down, with one exchange at a time, until one comes back well.

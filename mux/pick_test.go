@@ -23,17 +23,17 @@ func TestPick(t *testing.T) {
 		want    string
 	}{
 		{"the faster", func(a, b *deployment) { a.rtt, b.rtt = 2*time.Second, time.Second }, noReserve, "b"},
-		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.inFlight = 1 }, noReserve, "b"},
-		{"one that was never measured, when the other is busy", func(a, b *deployment) { a.rtt, a.inFlight = time.Second, 1 }, noReserve, "b"},
-		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.inFlight = 10 }, noReserve, "b"},
-		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.inFlight = 9 }, noReserve, "a"},
-		{"both full", func(a, b *deployment) { a.inFlight, b.inFlight = 10, 10 }, noReserve, ""},
-		{"polls leave a fifth: 8 of 10 used", func(a, b *deployment) { a.inFlight, b.inFlight = 8, 10 }, holdReserve, ""},
-		{"polls leave a fifth: 7 of 10 used", func(a, b *deployment) { a.inFlight, b.inFlight = 7, 10 }, holdReserve, "a"},
-		{"ops may have the last slot", func(a, b *deployment) { a.inFlight, b.inFlight = 9, 10 }, noReserve, "a"},
+		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.load(1) }, noReserve, "b"},
+		{"one that was never measured, when the other is busy", func(a, b *deployment) { a.rtt = time.Second; a.load(1) }, noReserve, "b"},
+		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.load(10) }, noReserve, "b"},
+		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.load(9) }, noReserve, "a"},
+		{"both full", func(a, b *deployment) { a.load(10); b.load(10) }, noReserve, ""},
+		{"polls leave a fifth: 8 of 10 used", func(a, b *deployment) { a.load(8); b.load(10) }, holdReserve, ""},
+		{"polls leave a fifth: 7 of 10 used", func(a, b *deployment) { a.load(7); b.load(10) }, holdReserve, "a"},
+		{"ops may have the last slot", func(a, b *deployment) { a.load(9); b.load(10) }, noReserve, "a"},
 		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, noReserve, "b"},
-		{"until its time is over", func(a, b *deployment) { a.until = now; b.inFlight = 10 }, noReserve, "a"},
-		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.inFlight = 10 }, noReserve, ""},
+		{"until its time is over", func(a, b *deployment) { a.until = now; b.load(10) }, noReserve, "a"},
+		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.load(10) }, noReserve, ""},
 		{"all rest: the one due first is tried", func(a, b *deployment) {
 			a.until, a.failed = now.Add(time.Hour), now.Add(-lastTry)
 			b.until, b.failed = now.Add(time.Minute), now
@@ -111,8 +111,11 @@ func TestRecovery(t *testing.T) {
 		t.Error("an exchange from before the failure brings it back")
 	}
 	d.succeed(now.Add(time.Minute), time.Second, false)
-	d.inFlight = 5
+	d.load(5)
 	if !d.usable(now) {
 		t.Error("a good answer does not bring it back")
 	}
 }
+
+// load makes d have n exchanges in flight, and its account no others.
+func (d *deployment) load(n int) { d.inFlight, d.Account.inFlight = n, n }

@@ -66,6 +66,7 @@ const (
 	windowMost  = 16 << 20 // what a node drains of a session at most
 	windowFirst = 1 << 20  // of a flow that was active just now
 	windowLeast = 64 << 10 // an idle flow's; everyone may have that, budget or not
+	windowUDP   = 4 << 20  // of a UDP flow: 20 Mbit/s at 1.5 s, and what its application can be given at once
 	windowSign  = 512      // of a flow whose application does not read
 )
 

@@ -86,7 +86,8 @@ func TestProbesCountNotHolds(t *testing.T) {
 		d.until, d.mandated, d.parkedFor = now.Add(time.Minute), true, relay.RetryAfter
 		d.failed = now.Add(-lastTryMandated)
 	}
-	a.inFlight, a.failed = 1, a.failed.Add(-time.Second)
+	a.load(1)
+	a.failed = a.failed.Add(-time.Second)
 	ds := []*deployment{a, b}
 	if d := pick(ds, now, noReserve, take); d != a {
 		t.Error("a hold in flight counts as a probe")
@@ -171,7 +172,8 @@ func TestSharedAccount(t *testing.T) {
 	full := NewAccount(2)
 	a, b := testDeployment("a", 1), testDeployment("b", 1)
 	a.Account, b.Account = full, full
-	a.inFlight, b.inFlight = 1, 1
+	a.load(1)
+	b.load(1)
 	resting := testDeployment("resting", 2)
 	resting.until, resting.failed, resting.parkedFor = now.Add(time.Minute), now.Add(-time.Minute), relay.Quota
 	ds := []*deployment{a, b, resting}

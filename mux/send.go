@@ -11,7 +11,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.bodyLimit(d)
 	for len(x.ops) < l.most(x) {
-		f := l.front(&l.ready)
+		f := l.nextReady()
 		if f == nil {
 			break
 		}
@@ -32,6 +32,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		}
 		l.reserve(x, op, w.window)
 		room -= wire.OpLen(op)
+		l.odd = f.kind == wire.Data
 		l.sent(f)
 	}
 	l.addCloses(x, room)
@@ -42,11 +43,11 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 // upload. If it has another datagram, that waits for its turn behind the other
 // flows, but not as if it had just arrived.
 func (l *loop) sent(f *flow) {
-	since, last, before := f.since, l.last, l.before
+	last, before := l.last, l.before
 	l.leave(f)
 	l.consider(f)
 	if f.queue == inReady {
-		f.since, l.last, l.before = since, last, before
+		l.last, l.before = last, before
 	}
 }
 
@@ -178,6 +179,7 @@ func (l *loop) send(x *exchange) {
 	}
 	l.inFlight++
 	x.d.inFlight++
+	x.d.Account.inFlight++
 	if x.poll {
 		l.heldNow = append(l.heldNow, x)
 		l.m.stats.Polls.Add(1)

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -26,8 +27,10 @@ type UDP struct {
 
 	mu      sync.Mutex
 	out     fifo[datagram]
-	bytes   int         // in out, each datagram with what it costs beside its payload
-	ip      netip.Addr  // of the destination, if the node has told
+	bytes   int         // that those in out cost
+	sent    uint64      // datagrams, of which seq counts
+	ip      netip.Addr  // of the destination, if it is known
+	named   bool        // the destination is a name, and ip what the node told last
 	over    bool        // nothing more to or from the application; out may still go
 	dead    bool        // and out is dropped too
 	refused *time.Timer // the node does not want it; until it fires the flow is silent
@@ -39,20 +42,35 @@ type UDP struct {
 
 // A datagram waits, or is in an exchange.
 type datagram struct {
-	b  *buf.Buf // owned; nil: there is none
-	p  []byte   // the payload, a part of b
-	at time.Time
+	b   *buf.Buf // owned; nil: there is none
+	p   []byte   // the payload, a part of b
+	at  time.Time
+	seq uint64 // counts the flow's
 }
 
 // datagramCost is what a waiting datagram counts beside its payload, so that
 // a queue of empty ones is bounded too.
 const datagramCost = 64
 
-func (d datagram) cost() int { return len(d.p) + datagramCost }
+// cost is what d counts while it waits: what it pins, if b is its own; of a
+// shared one, which the datagrams of one Send fill at least half, a part.
+func (d datagram) cost() int {
+	if cap(d.b.B) <= ownMost || len(d.p) > cap(d.b.B)/2 {
+		return cap(d.b.B) + datagramCost
+	}
+	return 2*len(d.p) + datagramCost
+}
+
+// ownMost is a buffer so small that a datagram counts for all of it.
+const ownMost = 4 << 10
 
 // refusedFor is how long a flow that the node refused stays silent: every
-// datagram to a closed destination would else cost an exchange.
-const refusedFor = 10 * time.Second
+// datagram to a closed destination would else cost an exchange. For what may
+// pass soon, as a limit of the node, it is passingFor.
+const (
+	refusedFor = 10 * time.Second
+	passingFor = time.Second
+)
 
 // complaintEvery is the shortest time between two lines about refused flows.
 const complaintEvery = 10 * time.Second
@@ -66,15 +84,14 @@ const complaintEvery = 10 * time.Second
 // it must not block either.
 func (m *Mux) OpenUDP(host string, port uint16, deliver func(from netip.Addr, pkts [][]byte), ended func(error)) *UDP {
 	u := &UDP{m: m, receive: deliver, ended: ended}
-	if a, err := netip.ParseAddr(host); err == nil {
-		u.ip = a
-	}
+	ip, err := netip.ParseAddr(host)
+	u.ip, u.named = ip, err != nil
 	f := &u.fl.flow
 	f.side, f.host, f.port, f.kind, f.window = u, host, port, wire.UDPData, windowFirst
 	m.udp.Flows.Add(1)
 	m.udp.FlowsOpen.Add(1)
 	if !m.enter(f) {
-		u.finish(true)
+		u.fail(ErrStopped)
 	}
 	return u
 }
@@ -92,7 +109,8 @@ func (u *UDP) Send(b *buf.Buf, pkts [][]byte) {
 		return
 	}
 	for _, p := range pkts {
-		d := datagram{b: b, p: p, at: now}
+		u.sent++
+		d := datagram{b: b, p: p, at: now, seq: u.sent}
 		if keep {
 			b.Retain()
 		} else {
@@ -135,10 +153,11 @@ func (u *UDP) clear(why stats.Drop) {
 	}
 }
 
-// Close ends the flow; what was sent before still goes. A deliver that runs
-// meanwhile, on another goroutine, may still be at work when it returns.
+// Close ends the flow; what was sent before still goes, unless there are
+// thousands that were closed and still have something to send. A deliver that
+// runs meanwhile, on another goroutine, may still be at work when it returns.
 func (u *UDP) Close() {
-	u.finish(false)
+	u.finish(u.m.lingering() > lingerMost)
 	u.fl.wake(u.m)
 }
 
@@ -198,7 +217,11 @@ func (u *UDP) refuse(err error) {
 	if u.over || u.refused != nil {
 		return
 	}
-	u.refused = time.AfterFunc(refusedFor, func() {
+	silence := refusedFor
+	if e, ok := errors.AsType[*wire.DialError](err); ok && (e.Reason == wire.Failed || e.Reason == wire.TimedOut) {
+		silence = passingFor
+	}
+	u.refused = time.AfterFunc(silence, func() {
 		u.fail(err)
 		u.fl.wake(u.m)
 	})
@@ -209,8 +232,7 @@ func (u *UDP) hand(r *wire.Result) (pkts, bytes int) {
 	u.hands.Lock()
 	defer u.hands.Unlock()
 	u.mu.Lock()
-	if !u.ip.IsValid() && len(r.IP) > 0 {
-		a, _ := netip.ParseAddr(string(r.IP)) // one that is none changes nothing
+	if a, err := netip.ParseAddr(string(r.IP)); err == nil && u.named {
 		u.ip = a.Unmap().WithZone("")
 	}
 	from, over := u.ip, u.over

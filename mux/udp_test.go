@@ -26,6 +26,7 @@ type packetNode struct {
 	stock  bool // no "off"
 	answer func(p []byte) [][]byte
 	refuse string // the error of every udp_open
+	dead   bool   // every session ends with its first datagram
 	mute   func(n int) *relay.Failure
 
 	mu       sync.Mutex
@@ -121,8 +122,11 @@ func (n *packetNode) execute(op *wire.Op, r *wire.Result) {
 			return
 		}
 		sid = fmt.Sprintf("u%d", n.opens)
-		n.sessions[sid] = new([][]byte)
 		r.IP = []byte("192.0.2.7")
+		if n.dead {
+			break
+		}
+		n.sessions[sid] = new([][]byte)
 	case wire.Close:
 		n.closed = append(n.closed, sid)
 		delete(n.sessions, sid)
@@ -347,7 +351,9 @@ func TestUDPQueueDropsTheOldest(t *testing.T) {
 		synctest.Wait()
 		const size = 10_000
 		most := int(m.outMost.Load())
-		fit := most / (size + datagramCost)
+		b := buf.Get(size)
+		fit := most / (cap(b.B) + datagramCost)
+		b.Release()
 		for i := range fit {
 			a.send(fmt.Sprintf("%0*d", size, i))
 		}
@@ -750,4 +756,297 @@ func TestUDPNoAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	b.Release()
+}
+
+// What goes out again goes in the order in which it was sent: after a failure
+// that the node has not seen, and after a session that had ended there.
+func TestUDPAgainInOrder(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newPacketNode(t, 100*time.Millisecond)
+			n.mute = func(i int) *relay.Failure {
+				if i == 2 && !restart {
+					return lost(relay.Broken, true)
+				}
+				return nil
+			}
+			m := newMux(t, Config{}, 30, n)
+			a := openUDP(m, "example.org", 53)
+			a.send("00")
+			time.Sleep(3 * time.Second)
+			if restart {
+				n.mu.Lock()
+				clear(n.sessions)
+				n.mu.Unlock()
+			}
+			var texts []string
+			for i := range 40 {
+				texts = append(texts, fmt.Sprintf("%02d", i+1))
+			}
+			a.send(texts...)
+			time.Sleep(20 * time.Second)
+			if got, _ := n.heard(); len(got) != 41 || !slices.IsSorted(got) {
+				t.Errorf("restart %v: the target got %q", restart, got)
+			}
+			a.u.Close()
+		})
+	}
+}
+
+// Also when exchanges come back in another order than they went.
+func TestUDPAgainSorts(t *testing.T) {
+	l := idleMux(func(*exchange) {})
+	u := openUDP(l.m, "example.org", 9).u
+	u.over, u.dead = false, false
+	for _, seq := range []uint64{7, 3, 5, 1, 2, 6, 4} {
+		u.again(datagram{b: buf.Get(1), seq: seq})
+	}
+	for want := uint64(1); want <= 7; want++ {
+		d := u.pop()
+		if d.seq != want {
+			t.Errorf("%d is in the place of %d", d.seq, want)
+		}
+		d.b.Release()
+	}
+	if u.bytes != 0 {
+		t.Errorf("%d bytes are left", u.bytes)
+	}
+}
+
+// A lateNode takes longer for some exchanges.
+type lateNode struct {
+	*packetNode
+	late func(ops []wire.Op) time.Duration
+}
+
+func (d *lateNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
+	e, _ := wire.ParseEnvelope(slices.Clone(body))
+	ops, _ := wire.ParseOps(e.Ops, nil, 1000)
+	if err := wait(ctx, d.late(ops)); err != nil {
+		return answer, err
+	}
+	return d.packetNode.Exchange(ctx, body, answer)
+}
+
+// The close does not overtake the last datagram, by whatever exchange that goes.
+func TestUDPCloseDoesNotOvertake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, time.Second)
+		m := newMux(t, Config{}, 30, &lateNode{n, func(ops []wire.Op) time.Duration {
+			if len(ops[0].Data) > 0 && string(ops[0].Data[0]) == "bye" {
+				return 300 * time.Millisecond
+			}
+			return 0
+		}})
+		a := openUDP(m, "example.org", 9)
+		for range hardlyUsed + 1 {
+			a.send("x")
+			time.Sleep(3 * time.Second)
+		}
+		a.send("bye")
+		time.Sleep(20 * time.Millisecond)
+		a.u.Close()
+		time.Sleep(10 * time.Second)
+		if got, closed := n.heard(); !slices.Contains(got, "bye") || len(closed) != 1 {
+			t.Errorf("the target got %q, closed %q", got, closed)
+		}
+	})
+}
+
+// A flow that always has more to send than there are slots for is not taken for
+// one that no relay carries.
+func TestUDPBusyFlowIsNotDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, 500*time.Millisecond)
+		m := newMux(t, Config{Stale: 3 * time.Second}, 2, n)
+		a := openUDP(m, "example.org", 9)
+		for began := time.Now(); time.Since(began) < 2*grace; time.Sleep(300 * time.Millisecond) {
+			a.send(slices.Repeat([]string{"x"}, 120)...)
+		}
+		if err := a.end(); err != nil || n.opens != 1 {
+			t.Errorf("ended: %v, after %d sessions", err, n.opens)
+		}
+		a.u.Close()
+	})
+}
+
+// What waits counts with what it pins: datagrams of a byte too.
+func TestUDPSmallDatagramsMemory(t *testing.T) {
+	l := idleMux(func(*exchange) {})
+	u := openUDP(l.m, "example.org", 9).u
+	u.over, u.dead = false, false
+	u.fl.noted.Store(true)
+	b := buf.Copy([]byte("x"))
+	defer b.Release()
+	for range 10_000 {
+		u.Send(b, [][]byte{b.B})
+	}
+	pinned := 0
+	for i := range u.out.len() {
+		pinned += cap(u.out.at(i).b.B)
+	}
+	if most := int(l.m.outMost.Load()); pinned > most || pinned < most/2 {
+		t.Errorf("%d bytes are pinned, %d may be", pinned, most)
+	}
+}
+
+// A refusal that may pass soon, as that of a limit, silences a flow for a moment.
+func TestUDPPassingRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, 100*time.Millisecond)
+		n.refuse = "udp connect failed: too many new connections at the node"
+		m := newMux(t, Config{}, 30, n)
+		a := openUDP(m, "192.0.2.53", 53)
+		a.send("query")
+		time.Sleep(passingFor)
+		if a.end() != nil {
+			t.Error("ended at once")
+		}
+		time.Sleep(time.Second)
+		if a.end() == nil {
+			t.Error("is still silent")
+		}
+	})
+}
+
+// A port where nobody listens is tried a few times, then silent for refusedFor.
+func TestUDPNobodyListens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, 100*time.Millisecond)
+		n.dead = true
+		m := newMux(t, Config{}, 30, n)
+		a := openUDP(m, "example.org", 9)
+		for range 20 {
+			a.send("anybody?")
+			time.Sleep(500 * time.Millisecond)
+		}
+		if e, _ := n.count(); e != deadEnds || n.opens != deadEnds {
+			t.Errorf("%d exchanges, %d sessions", e, n.opens)
+		}
+		time.Sleep(2 * time.Second)
+		if a.end() == nil {
+			t.Error("has not ended")
+		}
+	})
+}
+
+// An answer that leaves a RESULT out loses nothing of the others, though they
+// are all of one session.
+func TestUDPSkippedResult(t *testing.T) {
+	l := idleMux(func(*exchange) {})
+	a := openUDP(l.m, "example.org", 9)
+	a.u.over = false
+	x := &exchange{d: l.ds[0], out: make([]outcome, 3)}
+	for range 3 {
+		x.add(&a.u.fl.flow, datagram{}).SID = []byte("s")
+	}
+	body := buf.Body()
+	body.B = append(body.B, `{"r":[{"sid":"s","pkts":["MQ=="]},{"sid":"s","pkts":["Mg=="]}]}`...)
+	if f := x.deliver(body); f != nil {
+		t.Error(f)
+	}
+	body.Release()
+	if got := a.received(); !slices.Equal(got, []string{"1", "2"}) || !x.out[1].got || x.out[2].got {
+		t.Errorf("got %q, outcomes %+v", got, x.out)
+	}
+}
+
+// A name that leads elsewhere by now: replies have the new address.
+func TestUDPAddressAfterReopen(t *testing.T) {
+	l := idleMux(func(*exchange) {})
+	a := openUDP(l.m, "example.org", 9)
+	a.u.over = false
+	for _, ip := range []string{"192.0.2.1", "2001:db8::1", "", "nonsense"} {
+		a.u.hand(&wire.Result{IP: []byte(ip), Pkts: [][]byte{{'x'}}})
+		if ip == "" || ip == "nonsense" {
+			ip = "2001:db8::1"
+		}
+		if a.from.String() != ip {
+			t.Errorf("from %v, want %s", a.from, ip)
+		}
+	}
+}
+
+// Two deployments of one account: a flood of datagrams leaves slots of it free.
+func TestHostile26_FloodSharedAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slots = 10
+		n := newPacketNode(t, time.Second)
+		account := NewAccount(slots)
+		var c Config
+		for i := range 2 {
+			c.Deployments = append(c.Deployments, Deployment{Name: fmt.Sprint(i), Key: "key", Transport: n, Account: account})
+		}
+		m := newMux(t, c, slots)
+		a := openUDP(m, "example.org", 9)
+		for range 100 {
+			a.send(slices.Repeat([]string{"x"}, 800)...)
+			time.Sleep(100 * time.Millisecond)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if want := slots - slots/5; n.most != want {
+			t.Errorf("%d of %d slots were taken, want %d", n.most, slots, want)
+		}
+		a.u.Close()
+	})
+}
+
+// TCP and UDP take turns, however many flows of one there are.
+func TestHostile26_TakingTurns(t *testing.T) {
+	var sent []*exchange
+	l := idleMux(func(x *exchange) { sent = append(sent, x) })
+	ready := func(f *flow) {
+		f.state, f.sid, f.ours = open, []byte("s"), true
+		l.consider(f)
+	}
+	b := buf.Copy([]byte("x"))
+	defer b.Release()
+	for range 500 {
+		u := openUDP(l.m, "h", 9).u
+		u.over, u.dead = false, false
+		u.fl.noted.Store(true)
+		u.Send(b, [][]byte{b.B})
+		ready(&u.fl.flow)
+	}
+	for range 5 {
+		s := newStream(l.m, "h", 80)
+		s.started = true
+		s.out.add(buf.Copy([]byte("key")))
+		ready(&s.fl.flow)
+	}
+	l.fire(time.Now())
+	tcp := 0
+	for _, op := range sent[0].ops {
+		if op.Kind == wire.Data {
+			tcp++
+		}
+	}
+	if tcp != 5 {
+		t.Errorf("%d of 5 streams are in the first batch", tcp)
+	}
+}
+
+// Flows that are over and have not got rid of what they sent are bounded, at both
+// sides.
+func TestHostile25_ClosedFlowsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newPacketNode(t, time.Hour)
+		m := newMux(t, Config{}, 1, n)
+		for i := range 2 * lingerMost {
+			a := openUDP(m, fmt.Sprint(i), 9)
+			a.send("x")
+			a.u.Close()
+			if i == lingerMost/2 {
+				synctest.Wait()
+				if n := m.lingering(); n != i+1 {
+					t.Errorf("%d of %d are left", n, i+1)
+				}
+			}
+		}
+		synctest.Wait()
+		if n := m.lingering(); n > lingerMost+1 {
+			t.Errorf("%d are left, want %d", n, lingerMost)
+		}
+	})
 }

@@ -198,7 +198,7 @@ func (x *exchange) opOf(i int, r *wire.Result) int {
 		return -1
 	}
 	for k := range x.ops {
-		if string(x.ops[k].SID) == string(r.SID) {
+		if !x.out[k].got && string(x.ops[k].SID) == string(r.SID) {
 			return k
 		}
 	}

@@ -29,10 +29,10 @@ const (
 	dnsPort = 53
 
 	// newIdle is for a flow that was never answered, idle for one that was: a
-	// NAT must not forget it for 2 minutes, and should not for 5 (RFC 4787,
-	// section 4.3).
+	// NAT must not forget it for 2 minutes (RFC 4787, section 4.3), and no node
+	// keeps it for longer.
 	newIdle = time.Minute
-	idle    = 5 * time.Minute
+	idle    = 2 * time.Minute
 
 	// drainIdle is for all of them when the program stops.
 	drainIdle = time.Second

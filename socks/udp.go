@@ -43,8 +43,8 @@ type Flow interface {
 	// block, nor mind that the flow has ended.
 	Send(b *buf.Buf, pkts [][]byte)
 
-	// Close ends the flow. Afterwards nothing is delivered any more. It is not
-	// called from within deliver or ended, and may be after ended.
+	// Close ends the flow. What is being delivered already may still come. It is
+	// not called from within deliver or ended, and may be after ended.
 	Close()
 }
 
@@ -71,7 +71,7 @@ const (
 	// answer of a relay may bring about that much at once, when it was 100 ms
 	// under way at 160 Mbit/s, and what the socket gets is copied faster than
 	// it takes it.
-	replyQueue = 2 << 20
+	replyQueue = 8 << 20
 
 	// carried is no reason to drop a datagram.
 	carried = stats.Drops

@@ -374,7 +374,7 @@ func TestHostile79_UDPAnswers(t *testing.T) {
 	for name, change := range map[string]func(p []byte) []byte{
 		"an unknown session":      instead(`{"r":[{"sid":"nobody","pkts":["QUFB"],"eof":false,"off":0}]}`),
 		"no session":              instead(`{"r":[{"pkts":["QUFB"],"eof":false,"off":0}]}`),
-		"100,000 empty datagrams": into(`"pkts":["` + strings.Repeat(`","`, 100_000) + `"]`),
+		"20,000 empty datagrams":  into(`"pkts":["` + strings.Repeat(`","`, 20_000) + `"]`),
 		"a million numbers":       into(`"pkts":[` + strings.Repeat(`1,`, 1_000_000) + `1]`),
 		"deeply nested":           into(`"pkts":` + strings.Repeat("[", 100_000)),
 		"no base64":               into(`"pkts":["not base64"]`),
