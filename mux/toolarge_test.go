@@ -57,7 +57,9 @@ func TestTooLargeHalvesBodies(t *testing.T) {
 				t.Errorf("the log says %d times that %s is tried", count, trying)
 			}
 		}
-		if got := m.loop.ds[0].maxBody; got > limit || got < limit/4 {
+		// It learns from refusals alone: what was left when it last halved may
+		// have been less than it would try.
+		if got := m.loop.ds[0].maxBody; got >= 2*limit || got < limit/4 {
 			t.Errorf("bodies ended up at %d bytes, the relay takes %d", got, limit)
 		}
 	})

@@ -88,16 +88,3 @@ func appendIP(b []byte, ip netip.Addr, port uint16) []byte {
 
 // quicPort is HTTP/3's. Without it browsers and applications go by TCP.
 const quicPort = 443
-
-// isSTUNPort knows the ports of RFC 8489, section 18.6, and the one of the
-// server that most of WebRTC's examples name.
-func isSTUNPort(port uint16) bool { return port == 3478 || port == 5349 || port == 19302 }
-
-// isSTUN tells a STUN message by its form (RFC 8489, section 5): two zero bits,
-// a length of what follows the header of 20 bytes, in words, and the cookie.
-func isSTUN(p []byte) bool {
-	const header, cookie = 20, 0x2112A442
-	return len(p) >= header && p[0]>>6 == 0 && len(p)%4 == 0 &&
-		int(binary.BigEndian.Uint16(p[2:])) == len(p)-header &&
-		binary.BigEndian.Uint32(p[4:]) == cookie
-}

@@ -12,6 +12,7 @@ import (
 	"relaymux/mux/buf"
 	"relaymux/mux/gso"
 	"relaymux/mux/stats"
+	"relaymux/mux/wire"
 )
 
 // UDP is what an association is made of. Open is required.
@@ -273,7 +274,7 @@ func (a *association) check(from netip.AddrPort, p []byte) (to address, payload 
 	case a.udp.BlockQUIC && port == quicPort:
 		a.tell(to, "block_quic drops it")
 		return nil, nil, stats.DropQUIC
-	case a.udp.BlockSTUN && (isSTUNPort(port) || isSTUN(payload)):
+	case a.udp.BlockSTUN && (wire.IsSTUNPort(port) || wire.IsSTUN(payload)):
 		a.tell(to, "block_stun drops it")
 		return nil, nil, stats.DropSTUN
 	}

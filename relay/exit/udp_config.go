@@ -1,10 +1,10 @@
 package exit
 
 import (
-	"encoding/binary"
 	"time"
 
 	"relaymux/mux/stats"
+	"relaymux/mux/wire"
 )
 
 // UDP is how a node carries datagrams. Its zero value is good, and drops nothing
@@ -55,7 +55,7 @@ func (u *UDP) refuses(port uint16, auto bool) (stats.Drop, bool) {
 	switch {
 	case port == portHTTPS && (u.BlockQUIC == BlockOn || u.BlockQUIC == BlockAuto && auto):
 		return stats.DropQUIC, true
-	case u.BlockSTUN && isSTUNPort(port):
+	case u.BlockSTUN && wire.IsSTUNPort(port):
 		return stats.DropSTUN, true
 	}
 	return 0, false
@@ -63,13 +63,5 @@ func (u *UDP) refuses(port uint16, auto bool) (stats.Drop, bool) {
 
 const portHTTPS = 443
 
-// isSTUNPort knows the ports of RFC 8489 section 18.6, and the one of Google's
-// servers.
-func isSTUNPort(port uint16) bool { return port == 3478 || port == 5349 || port == 19302 }
-
-// refusesPayload reports whether a datagram is blocked for what is in it: STUN has
-// a header of 20 bytes, whose first two bits are 0, whose length is a multiple of
-// four, and which has a magic cookie (RFC 8489 section 5).
-func (u *UDP) refusesPayload(p []byte) bool {
-	return u.BlockSTUN && len(p) >= 20 && p[0]&0xc0 == 0 && p[3]&3 == 0 && binary.BigEndian.Uint32(p[4:]) == 0x2112a442
-}
+// refusesPayload reports whether a datagram is blocked for what is in it.
+func (u *UDP) refusesPayload(p []byte) bool { return u.BlockSTUN && wire.IsSTUN(p) }

@@ -372,16 +372,16 @@ func TestHostile79_UDPAnswers(t *testing.T) {
 	}
 	instead := func(text string) func([]byte) []byte { return func([]byte) []byte { return []byte(text) } }
 	for name, change := range map[string]func(p []byte) []byte{
-		"an unknown session":      instead(`{"r":[{"sid":"nobody","pkts":["QUFB"],"eof":false,"off":0}]}`),
-		"no session":              instead(`{"r":[{"pkts":["QUFB"],"eof":false,"off":0}]}`),
-		"20,000 empty datagrams":  into(`"pkts":["` + strings.Repeat(`","`, 20_000) + `"]`),
-		"a million numbers":       into(`"pkts":[` + strings.Repeat(`1,`, 1_000_000) + `1]`),
-		"deeply nested":           into(`"pkts":` + strings.Repeat("[", 100_000)),
-		"no base64":               into(`"pkts":["not base64"]`),
-		"an object":               into(`"pkts":{"0":"QUFB"}`),
-		"null":                    into(`"pkts":null`),
-		"a text":                  into(`"pkts":"QUFB"`),
-		"a datagram of 98,304":    into(`"pkts":["` + strings.Repeat("QUFB", 32<<10) + `"]`),
+		"an unknown session":     instead(`{"r":[{"sid":"nobody","pkts":["QUFB"],"eof":false,"off":0}]}`),
+		"no session":             instead(`{"r":[{"pkts":["QUFB"],"eof":false,"off":0}]}`),
+		"20,000 empty datagrams": into(`"pkts":["` + strings.Repeat(`","`, 20_000) + `"]`),
+		"a million numbers":      into(`"pkts":[` + strings.Repeat(`1,`, 1_000_000) + `1]`),
+		"deeply nested":          into(`"pkts":` + strings.Repeat("[", 100_000)),
+		"no base64":              into(`"pkts":["not base64"]`),
+		"an object":              into(`"pkts":{"0":"QUFB"}`),
+		"null":                   into(`"pkts":null`),
+		"a text":                 into(`"pkts":"QUFB"`),
+		"a datagram of 98,304":   into(`"pkts":["` + strings.Repeat("QUFB", 32<<10) + `"]`),
 		"an offset of 2^64-1": func(p []byte) []byte {
 			return bytes.ReplaceAll(p, []byte(`"off":`), []byte(`"off":1844674407370955161`))
 		},
