@@ -24,7 +24,7 @@ func crowdAddr(i int) string {
 // where nothing is ever stale.
 func TestHostile26_PageBesideCrowd(t *testing.T) {
 	t.Parallel()
-	const rate = 2000
+	rate := crowd(2000)
 	page := func(stale time.Duration, beside bool) (took time.Duration) {
 		virtual(t, StackConfig{Scripts: 2, Mux: func(c *mux.Config) { c.Stale = stale }}, func(t *testing.T, s *Stack) {
 			if beside {
@@ -36,7 +36,7 @@ func TestHostile26_PageBesideCrowd(t *testing.T) {
 						select {
 						case <-done:
 							return
-						case <-time.After(time.Second / rate):
+						case <-time.After(time.Second / time.Duration(rate)):
 						}
 						put(t, a, crowdAddr(i), make([]byte, 100))
 					}
@@ -84,13 +84,13 @@ func TestHostile25_CrowdMemory(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before, p := heap(), make([]byte, 1000)
-	for i := range 50_000 {
+	for i := range crowd(50_000) {
 		put(t, a, crowdAddr(i), p)
 	}
 	if grown := (heap() - before) >> 20; grown > 32 {
 		t.Errorf("the heap has grown by %d MiB", grown)
 	}
-	if n := s.UDP.Flows.Load(); n < 1000 {
+	if n := s.UDP.Flows.Load(); n < 256 {
 		t.Errorf("only %d flows were opened", n)
 	}
 }
