@@ -24,6 +24,7 @@ func (l *loader) checkDeployments() {
 		l.checkName(join(at, "name"), d.Name, seen)
 		l.checkAddress(d, at)
 		l.checkTLS(d, at)
+		l.checkWire(d, at)
 		l.checkDeploymentKey(d, at)
 		if !accounts[d.Account] {
 			l.fail(join(at, "account"), "there is no [[account]] with the name %q", d.Account)
@@ -31,13 +32,19 @@ func (l *loader) checkDeployments() {
 	}
 }
 
-// checkDeploymentKey wants a key. A weak one is the node's to refuse: here it
-// may be that of a script whose owner is somebody else.
+// checkDeploymentKey wants a key where one is asked for: by a script, and by the
+// node on the JSON wire. A weak one is the node's to refuse: here it may be that
+// of a script whose owner is somebody else.
 func (l *loader) checkDeploymentKey(d *Deployment, at string) {
 	keyAt := l.readSecret(at, "key", &d.Key, d.KeyFile)
 	if !d.Key.IsSet() {
-		l.fail(keyAt, `is missing; write key = "..." or key_file = "...", the key that the script or the node was given`)
+		if d.Script() || !l.cfg.Links(d) {
+			l.fail(keyAt, `is missing; write key = "..." or key_file = "...", the key that the script or the node was given`)
+		}
 		return
+	}
+	if d.Key == l.cfg.Link.Secret {
+		l.fail(keyAt, "is also the secret of [link], so the relay could read what that seals; %s", makeOne)
 	}
 	if m := weakness(d.Key.Reveal(), minKey); m != "" {
 		l.warn(keyAt, "%s; %s", m, makeOne)

@@ -13,8 +13,8 @@ func (l *loader) checkNode() {
 			`then listen on "127.0.0.1:8443"`)
 	}
 	l.checkNodeTLS()
-	l.checkStrength(l.readSecret("node", "key", &n.Key, n.KeyFile), n.Key, minKey)
-	l.checkClients(n.Clients)
+	l.checkNodeKey(l.readSecret("node", "key", &n.Key, n.KeyFile))
+	l.checkClients()
 	l.checkRules("node.egress.allow", n.Egress.Allow)
 	l.checkRules("node.egress.deny", n.Egress.Deny)
 }
@@ -63,12 +63,36 @@ func (l *loader) checkCertificate(cert, key string) {
 	}
 }
 
-func (l *loader) checkClients(clients []Client) {
-	seen := make(map[string]bool)
-	for i, c := range clients {
-		at := entry("node.client", i)
-		l.checkName(join(at, "name"), c.Name, seen)
-		l.checkStrength(join(at, "secret"), c.Secret, minSecret)
+// checkNodeKey wants a key at path, or clients: without either nobody could come
+// in. Without a key the node has no JSON wire.
+func (l *loader) checkNodeKey(path string) {
+	switch n := &l.cfg.Node; {
+	case n.Key.IsSet():
+		l.checkStrength(path, n.Key, minKey)
+	case len(n.Clients) == 0:
+		l.fail(path, "is missing, and so is any [[node.client]] with a secret; %s", makeOne)
+	}
+}
+
+// checkClients wants a secret of its own for each: by it the node knows whose
+// link it is, and it can be taken from one without the others.
+func (l *loader) checkClients() {
+	n := &l.cfg.Node
+	names, owners := make(map[string]bool), make(map[Secret]string)
+	for i := range n.Clients {
+		c, at := &n.Clients[i], entry("node.client", i)
+		l.checkName(join(at, "name"), c.Name, names)
+		path := l.readSecret(at, "secret", &c.Secret, c.SecretFile)
+		l.checkStrength(path, c.Secret, minSecret)
+		owner, taken := owners[c.Secret]
+		switch {
+		case !c.Secret.IsSet():
+		case taken:
+			l.fail(path, "is also the secret of client %q; %s", owner, makeOne)
+		case c.Secret == n.Key:
+			l.fail(path, "is also the node's key, which relays know; %s", makeOne)
+		}
+		owners[c.Secret] = c.Name
 	}
 }
 

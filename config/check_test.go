@@ -129,7 +129,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestDeploymentNames(t *testing.T) {
-	const one = "[[deployment]]\nkey = '" + goodKey + "'\nurl = 'https://a.example'\n"
+	const one = "[[deployment]]\nkey = '" + goodKey + "'\nurl = 'https://a.example'\nwire = 'json'\n"
 	cfg := mustLoad(t, Run, one+"name = 'd2'\n"+one+one+one+"name = 'x'\naccount = 'shared'\n[[account]]\nname = 'shared'\n")
 	var got []string
 	for _, d := range cfg.Deployments {
@@ -212,7 +212,7 @@ func TestSecretFiles(t *testing.T) {
 		}
 	}
 	path := filepath.Join(dir, "c.toml")
-	file("c.toml", "[[deployment]]\nurl = 'https://relay.example'\nkey_file = 'good.key'\n", 0o644)
+	file("c.toml", "[[deployment]]\nurl = 'https://relay.example'\nkey_file = 'good.key'\nwire = 'json'\n", 0o644)
 	cfg, _, err := Load(Source{Role: Run, Path: path})
 	if err != nil {
 		t.Fatal(err)
@@ -346,13 +346,13 @@ func TestNotYet(t *testing.T) {
 }
 
 func TestNotYetIsSilentOnDefaults(t *testing.T) {
-	text := "[route]\nblock = []\n[link]\nsecret = ''\n" + minimal + "http = '2'\nwire = 'json'\n"
+	text := "[route]\nblock = []\n[link]\nsecret = ''\n" + minimal + "http = '2'\n"
 	if lines := report(Source{Role: Run, Path: write(t, "c.toml", text)}); len(lines) > 0 {
 		t.Error(lines)
 	}
-	environ := []string{"RELAYMUX_LINK_SECRET=0123456789abcdefghijklmnopqrstuv", "RELAYMUX_ADMIN_TOKEN=0123456789abcdef"}
+	environ := []string{"RELAYMUX_ROUTE_BLOCK=25", "RELAYMUX_ADMIN_TOKEN=0123456789abcdef"}
 	lines := report(Source{Role: Run, Path: write(t, "c.toml", minimal), Environ: environ})
-	wantProblem(t, lines, "RELAYMUX_LINK_SECRET: this version has no link yet; remove this key")
+	wantProblem(t, lines, "RELAYMUX_ROUTE_BLOCK: this version has no routing yet; remove this key")
 	wantProblem(t, lines, "warning: RELAYMUX_ADMIN_TOKEN: this version has no admin page yet")
 }
 

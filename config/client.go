@@ -1,8 +1,9 @@
 package config
 
 // Config is everything that users can set. Load has completed it: every
-// deployment has a name, an account that exists and its key, and the paths in
-// it are usable from the working directory.
+// deployment has a name, an account that exists and the key that its wire
+// needs, secrets are read from their files, and the paths in it are usable from
+// the working directory.
 type Config struct {
 	Proxy       Proxy        `toml:"proxy"`
 	Admin       Admin        `toml:"admin"`
@@ -17,9 +18,9 @@ type Config struct {
 	Node        ExitNode     `toml:"node"`
 
 	// Embedded: `run` was given no file. Node then describes a node on
-	// loopback with a certificate of its own, and Deployments holds one entry
-	// with the same key, whose URL and PinSHA256 are for the caller to fill in
-	// once that node listens.
+	// loopback with a certificate of its own and one client, and Deployments
+	// holds one entry with the same key and secret, whose URL and PinSHA256 are
+	// for the caller to fill in once that node listens.
 	Embedded bool `toml:"-"`
 }
 
@@ -58,7 +59,7 @@ type Limits struct {
 
 // State is where things learned are kept.
 type State struct {
-	Dir string `toml:"dir" file:"" doc:"directory of the quota ledger; empty is the XDG state directory"`
+	Dir string `toml:"dir" file:"" doc:"directory of the quota ledger; default relaymux in the XDG state directory"`
 }
 
 // Batch shapes the exchanges.
@@ -71,7 +72,7 @@ type Batch struct {
 
 // Link is the native protocol between the proxy and the node.
 type Link struct {
-	Secret       Secret   `toml:"secret" doc:"secret shared with the node, at least 32 characters"` // empty: no link
+	Secret       Secret   `toml:"secret" doc:"secret that the node knows by a [[node.client]], at least 32 characters; seals the traffic from relays"` // empty: no link
 	SecretFile   string   `toml:"secret_file" file:"" doc:"file that holds the secret, instead of secret"`
 	HedgePercent int      `toml:"hedge_percent" default:"2" min:"0" max:"100" doc:"exchanges in a hundred that may be sent twice; 0 sends none twice"`
 	Grace        Duration `toml:"grace" default:"120s" min:"1s" max:"1h" doc:"how long connections outlive a dead relay"`
@@ -105,7 +106,7 @@ type Route struct {
 type Deployment struct {
 	Name               string   `toml:"name" doc:"name in logs and counters; default the url's host, or d1, d2, ..."`
 	URL                string   `toml:"url" doc:"address of the relay: .../macros/s/<id>/exec is a script, any other a prefix"`
-	Key                Secret   `toml:"key" doc:"key that the relay asks for"`
+	Key                Secret   `toml:"key" doc:"key that the relay asks for; a script and wire json need one"`
 	KeyFile            string   `toml:"key_file" file:"" doc:"file that holds the key, instead of key"`
 	Account            string   `toml:"account" doc:"account whose slots it uses; default one of its own"`
 	ConnectTo          string   `toml:"connect_to" doc:"host:port to connect to instead of the url's"`       // empty: the url's
@@ -114,13 +115,21 @@ type Deployment struct {
 	PinSHA256          Pin      `toml:"pin_sha256" doc:"SHA-256 of the certificate to trust, hex or base64"` // nil: any that verifies
 	InsecureSkipVerify bool     `toml:"insecure_skip_verify" default:"false" doc:"do not check the relay's certificate"`
 	ExchangeLimit      Duration `toml:"exchange_limit" default:"30s" min:"5s" max:"600s" doc:"longest time of one exchange"`
-	Wire               string   `toml:"wire" default:"auto" oneof:"auto|link|json" doc:"protocol towards the node"`
+	Wire               string   `toml:"wire" default:"auto" oneof:"auto|link|json" doc:"protocol towards the node; auto is link if [link] has a secret, else json, and never changes by itself"`
 	HTTP               string   `toml:"http" default:"auto" oneof:"auto|1.1|2|3" doc:"HTTP version towards the relay"`
 }
 
-// Account is what deployments share: slots, and a quota.
+// The values of wire.
+const (
+	WireLink = "link"
+	WireJSON = "json"
+)
+
+// Account is what deployments share: slots, and a quota. DailyQuota is 0 where
+// there is none, which is the default of an account without a script: only of
+// scripts it is known.
 type Account struct {
 	Name       string `toml:"name" doc:"name that deployments refer to"`
 	Slots      int    `toml:"slots" default:"30" min:"1" max:"1000" flag:"slots" doc:"exchanges in flight at once"`
-	DailyQuota int    `toml:"daily_quota" default:"20000" min:"1" max:"1000000000" doc:"exchanges per day"`
+	DailyQuota int    `toml:"daily_quota" default:"20000" min:"0" max:"1000000000" doc:"exchanges in 24 hours; 0 is no quota, and the default without a script"`
 }

@@ -6,8 +6,9 @@ import (
 	"net/url"
 )
 
-// completeClient gives every deployment a name and an account. Without a file,
-// there is one deployment, which leads to an embedded node.
+// completeClient gives every deployment a name and an account, and each account
+// its quota. Without a file, there is one deployment, which leads to an embedded
+// node.
 func (l *loader) completeClient() {
 	if l.src.Role == Run && l.src.Path == "" {
 		d := Deployment{Name: "embedded", Key: NewSecret(rand.Text())}
@@ -17,13 +18,16 @@ func (l *loader) completeClient() {
 	}
 	l.cfg.nameDeployments()
 	l.addAccounts()
+	l.dropQuotas()
 }
 
-// embedNode puts the embedded node on loopback, with the key of its only
-// client. What the environment says of [node] is meant for another one, but
-// for limits and egress.
+// embedNode puts the embedded node on loopback, with the key and the secret of
+// its only client. What the environment says of [node] and of secrets is meant
+// for another one, but for limits and egress.
 func (c *Config) embedNode() {
 	n := &c.Node
+	c.Link.Secret, c.Link.SecretFile = NewSecret(rand.Text()+rand.Text()), "" // 26 characters each, and minSecret is 32
+	n.Clients = []Client{{Name: "embedded", Secret: c.Link.Secret}}
 	n.Listen, n.SelfSigned = "127.0.0.1:0", true
 	n.TLSCert, n.TLSKey, n.Plain = "", "", false
 	n.Key, n.KeyFile = c.Deployments[0].Key, ""
@@ -76,6 +80,22 @@ func (l *loader) addAccounts() {
 		setDefaults(&a)
 		d.Account = a.Name
 		l.cfg.Accounts = append(l.cfg.Accounts, a)
+	}
+}
+
+// dropQuotas leaves no quota to accounts without a script, unless the file sets
+// one: the default is that of scripts.
+func (l *loader) dropQuotas() {
+	hasScript := make(map[string]bool)
+	for i := range l.cfg.Deployments {
+		d := &l.cfg.Deployments[i]
+		hasScript[d.Account] = hasScript[d.Account] || d.Script()
+	}
+	for i := range l.cfg.Accounts {
+		a := &l.cfg.Accounts[i]
+		if !hasScript[a.Name] && !l.isSet(join(entry("account", i), "daily_quota")) {
+			a.DailyQuota = 0
+		}
 	}
 }
 

@@ -16,12 +16,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const goodKey = "Zm9yIHRlc3RzIG9ubHkh"
 
-// minimal is the least that `run` accepts.
+// minimal is the least that `run` accepts without a warning.
 const minimal = `
 [[deployment]]
 url = "https://relay.example"
 key = "` + goodKey + `"
+wire = "json"
 `
+
+const goodSecret = "ZCqzl4yP0bTtUvR8wE2mNc6sKfHjXg1a"
 
 // write puts text into a file of its own directory that only we may read.
 func write(t testing.TB, name, text string) string {
@@ -90,9 +93,9 @@ func TestDefaults(t *testing.T) {
 		UDP:    UDP{GSO: "auto", GRO: "auto", Stale: 3e9, BlockQUIC: "auto"},
 		Deployments: []Deployment{{
 			Name: "relay.example", URL: "https://relay.example", Key: NewSecret(goodKey), Account: "relay.example",
-			ExchangeLimit: 30e9, Wire: "auto", HTTP: "auto",
+			ExchangeLimit: 30e9, Wire: "json", HTTP: "auto",
 		}},
-		Accounts: []Account{{Name: "relay.example", Slots: 30, DailyQuota: 20000}},
+		Accounts: []Account{{Name: "relay.example", Slots: 30}},
 		Node: ExitNode{
 			Listen: "0.0.0.0:8443",
 			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 0, Reap: 180e9},
@@ -216,12 +219,16 @@ func TestEmbeddedWithoutFile(t *testing.T) {
 	if d.Account != cfg.Accounts[0].Name || d.Key != cfg.Node.Key || weakness(d.Key.Reveal(), minKey) != "" {
 		t.Errorf("deployment and node do not fit: %+v", cfg)
 	}
+	c := cfg.Node.Clients
+	if len(c) != 1 || c[0].Secret != cfg.Link.Secret || weakness(c[0].Secret.Reveal(), minSecret) != "" || !cfg.Links(&d) {
+		t.Errorf("link and node do not fit: %+v", cfg)
+	}
 	if isLoopback, err := parseListen(cfg.Node.Listen); !isLoopback || err != nil || !cfg.Node.SelfSigned {
 		t.Errorf("embedded node: %+v", cfg.Node)
 	}
 	other, _, _ := Load(Source{Role: Run})
-	if other.Node.Key == cfg.Node.Key {
-		t.Error("two embedded nodes share a key")
+	if other.Node.Key == cfg.Node.Key || other.Link.Secret == cfg.Link.Secret {
+		t.Error("two embedded nodes share a key or a secret")
 	}
 }
 
@@ -230,13 +237,14 @@ func TestEmbeddedNodeKeepsToLoopback(t *testing.T) {
 	environ := []string{
 		"RELAYMUX_NODE_LISTEN=0.0.0.0:8443", "RELAYMUX_NODE_PLAIN=true", "RELAYMUX_NODE_TLS_CERT=x", "RELAYMUX_NODE_KEY=changeme",
 		"RELAYMUX_NODE_KEY_FILE=x", "RELAYMUX_NODE_EGRESS_ALLOW_PRIVATE=true",
+		"RELAYMUX_LINK_SECRET=changeme", "RELAYMUX_LINK_SECRET_FILE=x",
 	}
 	cfg, warnings, err := Load(Source{Role: Run, Environ: environ})
 	if err != nil || len(warnings) > 0 {
 		t.Fatal(err, warnings)
 	}
 	n := cfg.Node
-	if n.Listen != "127.0.0.1:0" || n.Plain || n.Key != cfg.Deployments[0].Key || !n.Egress.AllowPrivate {
+	if n.Listen != "127.0.0.1:0" || n.Plain || n.Key != cfg.Deployments[0].Key || !n.Egress.AllowPrivate || n.Clients[0].Secret != cfg.Link.Secret {
 		t.Errorf("got %+v", n)
 	}
 	wantProblem(t, report(Source{Role: Run, Environ: []string{"RELAYMUX_NODE_EGRESS_DENY=*"}}), "RELAYMUX_NODE_EGRESS_DENY: ")

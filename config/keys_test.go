@@ -24,7 +24,7 @@ func TestKeys(t *testing.T) {
 			Doc: "bytes of buffers (at least 16MiB)",
 		},
 		"deployment.wire": {
-			Name: "deployment.wire", Type: "string", Default: "auto", Doc: "protocol towards the node (auto, link or json)",
+			Name: "deployment.wire", Type: "string", Default: "auto", Doc: "protocol towards the node; auto is link if [link] has a secret, else json, and never changes by itself (auto, link or json)",
 		},
 	}
 	for _, k := range Keys() {
@@ -89,7 +89,7 @@ func TestLimits(t *testing.T) {
 		"udp.stale":                    {"-1ns", "0s", "1m", "60001ms"},
 		"deployment.exchange_limit":    {"4999ms", "5s", "10m", "600001ms"},
 		"account.slots":                {"0", "1", "1000", "1001"},
-		"account.daily_quota":          {"0", "1", "1000000000", "1000000001"},
+		"account.daily_quota":          {"-1", "0", "1000000000", "1000000001"},
 		"node.limits.memory":           {"16777215B", "16MiB", "", ""},
 		"node.limits.streams":          {"0", "1", "1000000", "1000001"},
 		"node.limits.dials_per_second": {"-1", "0", "100000", "100001"},

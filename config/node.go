@@ -7,7 +7,7 @@ type ExitNode struct {
 	TLSKey      string     `toml:"tls_key" file:"" doc:"PEM file of the certificate's key"`
 	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert; a new one at each start, so for a pin that lasts use tls_cert"`
 	Plain       bool       `toml:"plain" default:"false" doc:"speak HTTP without TLS, behind a proxy that has it"`
-	Key         Secret     `toml:"key" doc:"key that scripts send, at least 16 characters"`
+	Key         Secret     `toml:"key" doc:"key of the JSON wire, at least 16 characters; without it only a client may come in"`
 	KeyFile     string     `toml:"key_file" file:"" doc:"file that holds the key, instead of key"`
 	Diagnostics bool       `toml:"diagnostics" default:"false" doc:"say why a request is refused, and answer /health to everyone"`
 	Clients     []Client   `toml:"client"`
@@ -18,8 +18,9 @@ type ExitNode struct {
 
 // Client may open links to the node.
 type Client struct {
-	Name   string `toml:"name" doc:"name in logs"`
-	Secret Secret `toml:"secret" doc:"secret of its [link], at least 32 characters"`
+	Name       string `toml:"name" doc:"name in logs"`
+	Secret     Secret `toml:"secret" doc:"secret of its [link], at least 32 characters"`
+	SecretFile string `toml:"secret_file" file:"" doc:"file that holds the secret, instead of secret"`
 }
 
 // Egress is what the node connects to. A rule is an IP address, a CIDR, a

@@ -23,19 +23,11 @@ func gaps() []gap {
 	const without = "remove this key"
 	return []gap{
 		{key: "deployment.http", only: "3", part: "HTTP/3 to relays", instead: `write http = "auto"`},
-		{key: "deployment.wire", only: "link", part: "link", instead: `write wire = "json", which trusts the relay with the traffic`},
-		{key: "link.secret", part: "link", instead: without + ": only the JSON wire is spoken, which trusts the relay with the traffic"},
-		{key: "link.secret_file", part: "link", instead: without + ": only the JSON wire is spoken, which trusts the relay with the traffic"},
-		{key: "node.client", part: "link", instead: "remove [[node.client]] and set key under [node]"},
 		{key: "route.direct", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
 		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "admin", part: "admin page"},
 		{key: "node.udp.gro", part: "socket at the node that many share"},
-		{key: "account.daily_quota", part: "quota ledger"},
-		{key: "state.dir", part: "stored state"},
-		{key: "link.hedge_percent", part: "link"},
-		{key: "link.grace", part: "link"},
 	}
 }
 

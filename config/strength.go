@@ -112,12 +112,3 @@ func letterOrDigit(r rune) rune {
 func isRepetition(s string) bool {
 	return len(s) > 1 && strings.Contains((s + s)[1:2*len(s)-1], s)
 }
-
-// checkLink needs no secret: without one there is no link.
-func (l *loader) checkLink() {
-	k := &l.cfg.Link
-	at := l.readSecret("link", "secret", &k.Secret, k.SecretFile)
-	if k.Secret.IsSet() {
-		l.checkStrength(at, k.Secret, minSecret)
-	}
-}
