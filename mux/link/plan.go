@@ -1,0 +1,470 @@
+package link
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"time"
+
+	"relaymux/mux/buf"
+)
+
+// Limits of one message.
+type Limits struct {
+	Bytes int // of its body, heads and tags included
+	Ops   int // opens, resets, and portions of up to opBytes of a stream; 0 is no limit
+}
+
+// opBytes is the most of one stream that counts as one op.
+const opBytes = 1 << 20
+
+// quantum is what a stream sends before it is the next one's turn.
+const quantum = 64 << 10
+
+// A Message is what goes into one body: frames with their numbers, and references
+// to the payload, so that the bytes are copied and sealed elsewhere, while the
+// Conn goes on. It is used once, by AppendSealed or Release.
+type Message struct {
+	Exchange uint64
+	Plain    int // bytes of its records, not yet sealed
+	Payload  int // of which bytes of streams and datagrams
+	Ops      int
+	records  []planned
+	parts    []part
+	arena    []byte
+}
+
+// planned is one record.
+type planned struct {
+	number   uint64
+	from, to int // its parts
+}
+
+// A part is payload, or if b is nil the next n bytes of the arena.
+type part struct {
+	b *buf.Buf // owned
+	p []byte
+	n int
+}
+
+// Empty reports whether the message has nothing but its own head.
+func (m *Message) Empty() bool { return m.Payload == 0 && m.Ops == 0 }
+
+// SealedLen is how many bytes AppendSealed adds.
+func (m *Message) SealedLen() int { return m.Plain + len(m.records)*(RecordHead+RecordTag) }
+
+// AppendSealed appends the message's records to body, sealed, and lets go of what
+// it refers to. It must not run at the same time as another of the same Sealer
+// unless that is safe for concurrent use (it is).
+func (m *Message) AppendSealed(body []byte, s *Sealer) ([]byte, error) {
+	defer m.Release()
+	body = slices.Grow(body, m.SealedLen())
+	arena := m.arena
+	for i, r := range m.records {
+		start := len(body)
+		body = append(body, make([]byte, RecordHead)...)
+		for _, p := range m.parts[r.from:r.to] {
+			if p.b == nil {
+				body = append(body, arena[:p.n]...)
+				arena = arena[p.n:]
+				continue
+			}
+			body = append(body, p.p...)
+		}
+		var err error
+		if body, err = s.Seal(body, start, m.Exchange, uint32(i), r.number); err != nil {
+			return body, err
+		}
+	}
+	return body, nil
+}
+
+// Release lets go of what the message refers to.
+func (m *Message) Release() {
+	for i := range m.parts {
+		if b := m.parts[i].b; b != nil {
+			b.Release()
+			m.parts[i].b = nil
+		}
+	}
+	m.parts, m.records, m.arena = nil, nil, nil
+}
+
+// A packer fills a message.
+type packer struct {
+	c      *Conn
+	m      *Message
+	now    time.Time
+	left   int // bytes of the body
+	room   int // of the record that is open
+	ops    int // that may still come
+	bound  bool
+	frames []sentFrame // of the record that is open
+	id     uint64
+}
+
+// Plan makes the next message, of an exchange, with head in front: an *Ask of a
+// client, an *Answer of a node. It takes along acknowledgements, then what
+// controls the streams, then their bytes, in turns.
+func (c *Conn) Plan(now time.Time, exchange uint64, head any, l Limits) *Message {
+	c.message++
+	p := &packer{c: c, m: &Message{Exchange: exchange}, now: now, left: l.Bytes, ops: l.Ops, bound: l.Ops > 0, id: c.message}
+	p.begin()
+	switch h := head.(type) {
+	case *Ask:
+		h.Floor, h.Streams = c.flying.first, c.lowest()
+		p.frame(func(dst []byte) []byte { return appendAsk(dst, h) })
+	case *Answer:
+		h.Floor, h.Pending = c.flying.first, 0
+		for _, s := range c.streams {
+			h.Pending += uint64(s.Unsent()) + s.out.lost.size()
+		}
+		p.frame(func(dst []byte) []byte { return appendAnswer(dst, h) })
+	}
+	if len(c.got) > 0 {
+		p.frame(func(dst []byte) []byte { return appendAck(dst, c.got) })
+	}
+	c.ackDue = false
+	p.credit()
+	p.control()
+	p.streams()
+	p.finish()
+	return p.m
+}
+
+// begin opens a record.
+func (p *packer) begin() {
+	p.frames = p.c.flying.frames()
+	p.m.records = append(p.m.records, planned{from: len(p.m.parts), to: len(p.m.parts)})
+	p.left -= RecordHead + RecordTag
+	p.room = min(MaxPlain, p.left)
+}
+
+// end closes the record that is open.
+func (p *packer) end() {
+	r := &p.m.records[len(p.m.records)-1]
+	r.to, r.number = len(p.m.parts), p.c.number
+	p.c.number++
+	p.c.Counts.Records++
+	p.c.flying.push(flight{exchange: p.m.Exchange, at: p.now, frames: p.frames})
+	p.frames = nil
+}
+
+// need sees to it that the open record has room for n bytes, and reports whether
+// it has.
+func (p *packer) need(n int) bool {
+	if p.room >= n {
+		return true
+	}
+	if p.left < n+RecordHead+RecordTag || n > MaxPlain {
+		return false
+	}
+	p.end()
+	p.begin()
+	return p.room >= n
+}
+
+func (p *packer) use(n int) {
+	p.left -= n
+	p.room -= n
+	p.m.Plain += n
+}
+
+// frame adds a small frame. It always fits: a record leaves room for it, and the
+// smallest body is much larger than the heads of a message.
+func (p *packer) frame(add func([]byte) []byte) {
+	before := len(p.m.arena)
+	p.m.arena = add(p.m.arena)
+	n := len(p.m.arena) - before
+	p.m.parts = append(p.m.parts, part{n: n})
+	p.use(n)
+}
+
+// smallFrame is about the largest of the small frames: an open with its host.
+const smallFrame = maxDetail + 64
+
+func (p *packer) credit() {
+	c := p.c
+	if limit := c.consumed + c.allow; c.creditDue && limit > c.credit {
+		c.credit = limit
+	}
+	if c.creditDue {
+		c.creditDue = false
+		p.frame(func(dst []byte) []byte { return binary.AppendUvarint(append(dst, byte(kindCredit)), c.credit) })
+		p.note(nil, kindCredit, 0, 0)
+	}
+	for _, u := range c.usage {
+		p.frame(func(dst []byte) []byte {
+			dst = binary.BigEndian.AppendUint64(append(dst, byte(kindUsage)), u.tag)
+			return binary.AppendUvarint(dst, u.count)
+		})
+	}
+	c.usage = c.usage[:0]
+}
+
+// control adds the frames that streams owe, but for those whose open frame goes
+// with their first bytes.
+func (p *packer) control() {
+	c := p.c
+	n := 0
+	for ; n < len(c.control); n++ {
+		s := c.control[n]
+		if c.streams[s.id] != s {
+			continue
+		}
+		if p.full() || !p.need(smallFrame) {
+			break
+		}
+		p.owed(s)
+	}
+	rest := copy(c.control, c.control[n:])
+	clear(c.control[rest:])
+	c.control = c.control[:rest]
+}
+
+func (p *packer) full() bool { return p.bound && p.ops <= 0 }
+
+func (p *packer) count() {
+	p.m.Ops++
+	p.ops--
+}
+
+func (p *packer) owed(s *Stream) {
+	d := s.due
+	s.due = 0
+	if d&dueOpen != 0 {
+		p.open(s)
+	}
+	if d&dueOpened != 0 {
+		p.frame(func(dst []byte) []byte { return appendOpened(dst, s) })
+		p.note(s, kindOpened, 0, 0)
+	}
+	if d&dueWindow != 0 && !s.in.done {
+		p.frame(func(dst []byte) []byte { return appendWindow(dst, s) })
+		p.note(s, kindWindow, 0, s.in.limit)
+		s.in.told = s.in.limit
+	}
+	if d&dueReset != 0 {
+		p.count()
+		p.frame(func(dst []byte) []byte { return appendReset(dst, s) })
+		p.note(s, kindReset, 0, 0)
+	}
+}
+
+func (p *packer) note(s *Stream, k kind, lo, hi uint64) {
+	p.frames = append(p.frames, sentFrame{s: s, kind: k, lo: lo, hi: hi})
+}
+
+func (p *packer) open(s *Stream) {
+	p.inOp(s, 0)
+	p.frame(func(dst []byte) []byte { return appendOpen(dst, s) })
+	p.note(s, kindOpen, 0, 0)
+}
+
+// inOp counts n bytes of s to its op in this message, or to the next.
+func (p *packer) inOp(s *Stream, n int) {
+	if s.batch != p.id || s.inOp+n > opBytes {
+		s.batch, s.inOp = p.id, 0
+		p.count()
+	}
+	s.inOp += n
+}
+
+// streams adds bytes of the streams in line, a quantum each in turn.
+func (p *packer) streams() {
+	c := p.c
+	for c.ready.len() > 0 {
+		s := c.ready.peek()
+		if !s.sendable() {
+			c.ready.pop()
+			s.queued = false
+			continue
+		}
+		if p.full() && s.batch != p.id || !p.send(s) {
+			return // it is first in the next message
+		}
+		c.ready.pop()
+		s.queued = false
+		s.enqueue()
+	}
+}
+
+// send adds a quantum of s, and reports whether anything fit.
+func (p *packer) send(s *Stream) bool {
+	least := dataHead + 1
+	if p.c.c.Client && !s.openAck && s.batch != p.id {
+		least += smallFrame // as long as the node may not know of it, its open frame goes along
+	}
+	if !p.need(least) {
+		return false
+	}
+	if least > dataHead+1 && s.due&dueOpen == 0 {
+		p.open(s)
+	}
+	if s.UDP() {
+		return p.pull(s)
+	}
+	sent := 0
+	for sent < quantum {
+		lo, hi, again := s.nextSpan(min(p.room-dataHead, quantum-sent))
+		o := &s.out
+		fin := o.fin && !o.finSent && hi == o.end && (!again || o.sent == o.end)
+		if lo == hi && !fin {
+			break
+		}
+		p.data(s, lo, hi, again, fin)
+		sent += int(hi - lo)
+		if fin || !s.sendable() || !p.need(dataHead+1) {
+			break
+		}
+	}
+	return true
+}
+
+// data adds one data frame.
+func (p *packer) data(s *Stream, lo, hi uint64, again, fin bool) {
+	n := int(hi - lo)
+	p.inOp(s, n)
+	k := kindData
+	if fin {
+		k = kindEnd
+		s.out.finSent = true
+	}
+	p.frame(func(dst []byte) []byte { return appendData(dst, s, lo, n, fin) })
+	p.m.parts = s.out.at(lo, hi, p.m.parts)
+	s.took(lo, hi, again)
+	p.use(n)
+	p.m.Payload += n
+	p.note(s, k, lo, hi)
+}
+
+// pull adds datagrams of s, as many as fit and as there are.
+func (p *packer) pull(s *Stream) bool {
+	head := 1 + uvarintLen(s.id) + 3 + datagramHead // exactly, for the largest datagram just fits
+	for some := false; ; {
+		// One frame: as much as the open record takes.
+		total, first := 0, len(p.m.parts)
+		for p.room-head-total >= 0 && total < quantum {
+			b, d, fits := p.c.h.Pull(s, p.room-head-total)
+			if b == nil {
+				s.datagrams = !fits
+				break
+			}
+			size := [datagramHead]byte{byte(len(d) >> 8), byte(len(d))}
+			p.m.arena = append(p.m.arena, size[:]...)
+			p.m.parts = append(p.m.parts, part{n: datagramHead}, part{b: b, p: d})
+			total += datagramHead + len(d)
+		}
+		if total > 0 {
+			some = true
+			p.inOp(s, total)
+			p.datagramsHead(s, first, total)
+		}
+		// What did not fit into the rest of a record gets one of its own, or waits.
+		if !s.datagrams || total >= quantum {
+			return true
+		}
+		if p.left < MaxPlain/2 || !p.fresh() {
+			return some
+		}
+	}
+}
+
+func uvarintLen(v uint64) int { return max(1, (bits.Len64(v)+6)/7) }
+
+// fresh opens a new record.
+func (p *packer) fresh() bool {
+	if p.left < smallFrame+RecordHead+RecordTag {
+		return false
+	}
+	p.end()
+	p.begin()
+	return true
+}
+
+// datagramsHead puts the head of a frame before the datagrams that are there from
+// part first on.
+func (p *packer) datagramsHead(s *Stream, first, total int) {
+	var head [16]byte
+	h := binary.AppendUvarint(append(head[:0], byte(kindDatagrams)), s.id)
+	h = binary.AppendUvarint(h, uint64(total))
+	// In the arena it must stand where its part does: before the lengths.
+	at := len(p.m.arena)
+	for _, x := range p.m.parts[first:] {
+		if x.b == nil {
+			at -= x.n
+		}
+	}
+	p.m.arena = slices.Insert(p.m.arena, at, h...)
+	p.m.parts = slices.Insert(p.m.parts, first, part{n: len(h)})
+	p.use(len(h) + total)
+	p.m.Payload += total
+}
+
+// finish closes the last record and fills in what only now is known.
+func (p *packer) finish() {
+	p.end()
+	binary.BigEndian.PutUint16(p.m.arena[1:], uint16(min(len(p.m.records), 1<<16-1)))
+}
+
+// HasData reports whether bytes, datagrams or opens of streams may go now.
+func (c *Conn) HasData() bool {
+	for c.ready.len() > 0 && !c.ready.peek().sendable() {
+		c.ready.peek().queued = false
+		c.ready.pop()
+	}
+	return c.ready.len() > 0 || c.owes(dueOpen)
+}
+
+// HasNews is HasData of a node, or that a client waits to hear what became of an
+// open.
+func (c *Conn) HasNews() bool {
+	if c.HasData() {
+		return true
+	}
+	for _, s := range c.control {
+		if c.streams[s.id] == s && (s.due&dueReset != 0 && !s.out.reply || s.due&dueOpened != 0 && s.Tell()) {
+			return true
+		}
+	}
+	return false
+}
+
+// HasResets reports whether the other end is to be told soon of streams that were
+// given up.
+func (c *Conn) HasResets() bool {
+	for _, s := range c.control {
+		if c.streams[s.id] == s && s.due&dueReset != 0 && !s.quiet {
+			return true
+		}
+	}
+	return false
+}
+
+// WindowLow reports whether the other end is about to run out of a window, or of
+// the credit, and there is more to be told.
+func (c *Conn) WindowLow() bool {
+	if c.creditDue && c.received+c.allow/2 > c.credit {
+		return true
+	}
+	for _, s := range c.control {
+		i := &s.in
+		if c.streams[s.id] == s && s.due&dueWindow != 0 && !i.done && i.highest+i.window/2 > i.told {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Conn) owes(d due) bool {
+	for _, s := range c.control {
+		if c.streams[s.id] == s && s.due&d != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// AckDue reports whether something has arrived that the other end has not been
+// told of.
+func (c *Conn) AckDue() bool { return c.ackDue }
