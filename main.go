@@ -32,7 +32,9 @@ import (
 	"relaymux/config"
 	"relaymux/mux"
 	"relaymux/mux/gso"
+	"relaymux/mux/link"
 	"relaymux/mux/stats"
+	"relaymux/relay/account"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
 	"relaymux/socks"
@@ -237,7 +239,7 @@ func (a *app) runProxy(args []string) error {
 	} else if len(cfg.Deployments) == 0 {
 		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
 	}
-	p, err := newProxy(cfg, log)
+	p, err := newProxy(cfg, a.stateDir(cfg), log)
 	if err != nil {
 		return err
 	}
@@ -249,6 +251,7 @@ func (a *app) runProxy(args []string) error {
 type proxy struct {
 	log       *slog.Logger
 	listeners []net.Listener
+	ledger    *account.Ledger
 	front     *socks.Server
 	mux       *mux.Mux
 	ds        []mux.Deployment
@@ -256,16 +259,28 @@ type proxy struct {
 	udp       *stats.UDP
 }
 
-func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
+// stateDir is where the ledger of the quotas is kept. What an embedded node
+// serves uses up no quota.
+func (a *app) stateDir(cfg *config.Config) string {
+	if cfg.Embedded {
+		return ""
+	}
+	return config.StateDir(cfg, a.environ)
+}
+
+func newProxy(cfg *config.Config, stateDir string, log *slog.Logger) (*proxy, error) {
 	p := &proxy{log: log, stats: new(stats.Mux), udp: new(stats.UDP)}
 	var err error
 	if p.ds, err = deployments(cfg); err != nil {
 		return nil, err
 	}
+	p.ledger = account.Open(stateDir, log)
+	count(cfg, p.ds, p.ledger)
 	for _, addr := range cfg.Proxy.Listen {
 		ln, err := net.Listen("tcp", addr)
 		if err != nil {
 			p.closeListeners()
+			p.ledger.Close()
 			return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
 		}
 		p.listeners = append(p.listeners, ln)
@@ -274,6 +289,7 @@ func newProxy(cfg *config.Config, log *slog.Logger) (*proxy, error) {
 		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
 		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
 		Memory: int64(cfg.Limits.Memory), Stale: time.Duration(cfg.UDP.Stale), Log: log, Stats: p.stats, UDP: p.udp,
+		Link: linkOf(cfg),
 	})
 	var users []socks.User
 	for _, u := range cfg.Proxy.Users {
@@ -330,6 +346,7 @@ func (p *proxy) stop() {
 	for _, d := range p.ds {
 		d.Transport.Close()
 	}
+	p.ledger.Close()
 	s := p.stats
 	attrs := []any{"flows", s.Flows.Load(), "udp_flows", p.udp.Flows.Load(), "exchanges", s.Exchanges.Load(),
 		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
@@ -372,7 +389,7 @@ func (a *app) greet(cfg *config.Config, o options, p *proxy) {
 func deployments(cfg *config.Config) ([]mux.Deployment, error) {
 	accounts := map[string]*mux.Account{}
 	for _, acc := range cfg.Accounts {
-		accounts[acc.Name] = mux.NewAccount(acc.Slots)
+		accounts[acc.Name] = mux.NewAccount(acc.Slots, accountLabel(cfg, acc.Name))
 	}
 	var list []mux.Deployment
 	for i := range cfg.Deployments {
@@ -382,11 +399,46 @@ func deployments(cfg *config.Config) ([]mux.Deployment, error) {
 			return nil, err
 		}
 		list = append(list, mux.Deployment{
-			Name: d.Name, Key: d.Key.Reveal(), Script: t.Script(), Transport: t,
-			Account: accounts[d.Account], Stats: new(stats.Deployment),
+			Name: d.Name, Key: d.Key.Reveal(), Script: t.Script(), Link: cfg.Links(d), Limit: time.Duration(d.ExchangeLimit),
+			Transport: t, Account: accounts[d.Account], Stats: new(stats.Deployment),
 		})
 	}
 	return list, nil
+}
+
+// accountLabel is what an account is called at the node: what other programs that
+// share it will call it too. That is its name if the user gave it one, else the
+// url of its only deployment.
+func accountLabel(cfg *config.Config, name string) string {
+	for i := range cfg.Deployments {
+		if d := &cfg.Deployments[i]; d.Account == name && d.Name == name {
+			return d.URL
+		}
+	}
+	return name
+}
+
+// count has the accounts of ds count what they use of their quotas.
+func count(cfg *config.Config, ds []mux.Deployment, l *account.Ledger) {
+	for _, acc := range cfg.Accounts {
+		for i := range ds {
+			if cfg.Deployments[i].Account == acc.Name {
+				ds[i].Account.Quota = l.Account(acc.Name, acc.Slots, acc.DailyQuota)
+			}
+		}
+	}
+}
+
+// linkOf is what the link is made with; nil if there is no secret.
+func linkOf(cfg *config.Config) *mux.Link {
+	if !cfg.Link.Secret.IsSet() {
+		return nil
+	}
+	return &mux.Link{
+		Secret:       link.NewSecret(cfg.Link.Secret.Reveal()),
+		HedgePercent: cfg.Link.HedgePercent,
+		Grace:        time.Duration(cfg.Link.Grace),
+	}
 }
 
 func transport(d *config.Deployment) (*fronted.Transport, error) {
@@ -404,7 +456,7 @@ func transport(d *config.Deployment) (*fronted.Transport, error) {
 		roots.AppendCertsFromPEM(pem)
 	}
 	return fronted.New(fronted.Config{
-		Name: d.Name, URL: u, ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
+		Name: d.Name, URL: u, Key: d.Key.Reveal(), ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	})
@@ -457,7 +509,7 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 		policy.Listen = append(policy.Listen, addr)
 	}
 	s.node, err = exit.New(exit.Config{
-		Key: c.Key.Reveal(), Diagnostics: c.Diagnostics, Policy: policy,
+		Key: c.Key.Reveal(), Clients: clients(c.Clients), Diagnostics: c.Diagnostics, Policy: policy,
 		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
 		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{
@@ -474,6 +526,15 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// clients are those who may make links.
+func clients(list []config.Client) []link.Client {
+	var out []link.Client
+	for _, c := range list {
+		out = append(out, link.Client{Name: c.Name, Secret: link.NewSecret(c.Secret.Reveal())})
+	}
+	return out
 }
 
 // serve serves until ctx ends.

@@ -10,11 +10,12 @@ import (
 
 	"relaymux/mux/buf"
 	"relaymux/mux/wire"
+	"relaymux/relay"
 )
 
 // idleMux returns a Mux whose loop does not run, for what the loop does alone.
 func idleMux(launch func(*exchange)) *loop {
-	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(30)}},
+	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(30, "")}},
 		MaxOps: 50, MaxBytes: 4 << 20, Memory: 256 << 20})
 	m.Close(context.Background())
 	l := &m.loop
@@ -73,16 +74,17 @@ type nullTransport struct{ seen func(body []byte) }
 
 func (nullTransport) Close() {}
 
-func (n nullTransport) Exchange(_ context.Context, body, answer []byte) ([]byte, error) {
-	n.seen(body)
-	answer = append(answer, `{"r":[`...)
-	for i := range bytes.Count(body, []byte(`{"op":`)) {
+func (n nullTransport) Exchange(_ context.Context, x *relay.Exchange) error {
+	n.seen(x.Body)
+	x.Answer = append(x.Answer, `{"r":[`...)
+	for i := range bytes.Count(x.Body, []byte(`{"op":`)) {
 		if i > 0 {
-			answer = append(answer, ',')
+			x.Answer = append(x.Answer, ',')
 		}
-		answer = append(answer, `{"sid":"s","eof":false,"off":0}`...)
+		x.Answer = append(x.Answer, `{"sid":"s","eof":false,"off":0}`...)
 	}
-	return append(answer, "]}"...), nil
+	x.Answer = append(x.Answer, "]}"...)
+	return nil
 }
 
 // BenchmarkEncode proves the point of workers: while 16 batches of 3 MB are
@@ -100,7 +102,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func benchEncode(b *testing.B, onLoop bool) {
-	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(64),
+	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(64, ""),
 		Transport: nullTransport{func([]byte) {}}}}, MaxOps: 50, MaxBytes: 4 << 20, Memory: 1 << 30})
 	defer m.Close(context.Background())
 	bulkOps := make([]wire.Op, 3)
@@ -108,7 +110,7 @@ func benchEncode(b *testing.B, onLoop bool) {
 		bulkOps[i] = wire.Op{Kind: wire.Data, SID: []byte("s"), Data: [][]byte{make([]byte, 1<<20)}}
 	}
 	arrived := make(chan time.Time, 1)
-	probe := Deployment{Name: "p", Key: "key", Account: NewAccount(1),
+	probe := Deployment{Name: "p", Key: "key", Account: NewAccount(1, ""),
 		Transport: nullTransport{func([]byte) { arrived <- time.Now() }}}
 	var took []time.Duration
 	for range b.N {
@@ -137,7 +139,7 @@ func encodeRound(m *Mux, bulk []wire.Op, probe *deployment, arrived chan time.Ti
 	}
 	small := &exchange{d: probe, ops: []wire.Op{{Kind: wire.Data, SID: []byte("s"), Data: [][]byte{[]byte("k")}}}}
 	start(small, func(body *buf.Buf) {
-		probe.Transport.Exchange(m.ctx, body.B, nil)
+		probe.Transport.Exchange(m.ctx, &relay.Exchange{Body: body.B})
 		body.Release()
 	})
 	at := <-arrived

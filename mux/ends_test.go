@@ -23,20 +23,21 @@ type replier func(ops []wire.Op) ([]wire.Result, *relay.Failure)
 
 func (replier) Close() {}
 
-func (f replier) Exchange(_ context.Context, body, answer []byte) ([]byte, error) {
-	e, err := wire.ParseEnvelope(bytes.Clone(body))
+func (f replier) Exchange(_ context.Context, x *relay.Exchange) error {
+	e, err := wire.ParseEnvelope(bytes.Clone(x.Body))
 	if err != nil {
-		return answer, &relay.Failure{Kind: relay.Broken, Err: err}
+		return &relay.Failure{Kind: relay.Broken, Err: err}
 	}
 	ops, err := wire.ParseOps(e.Ops, nil, 1000)
 	if err != nil {
-		return answer, &relay.Failure{Kind: relay.Broken, Err: err}
+		return &relay.Failure{Kind: relay.Broken, Err: err}
 	}
 	results, failure := f(ops)
 	if failure != nil {
-		return answer, failure
+		return failure
 	}
-	return wire.AppendAnswer(answer, results), nil
+	x.Answer = wire.AppendAnswer(x.Answer, results)
+	return nil
 }
 
 // noisy is size bytes that do not repeat soon.

@@ -16,7 +16,8 @@ type flow struct {
 	port uint16
 	kind wire.Kind // of its ops that carry data, and of its polls: wire.Data or wire.UDPData
 
-	noted atomic.Bool // it is in the loop's channel
+	lane  *lane       // leads to the loop that carries it
+	noted atomic.Bool // it is in the lane
 
 	state state
 	sid   []byte
@@ -99,14 +100,26 @@ const (
 	inStalled       // wants nothing now: only a sign of life, now and then
 )
 
+// A lane is how flows reach a loop: the one of the JSON wire, or the link's.
+type lane struct {
+	wake chan *flow    // a flow changed
+	gone chan struct{} // closed: the loop has ended
+}
+
+// wakeQueue is how many flows may have something to say before the loop has
+// listened; then they wait. It only evens out bursts.
+const wakeQueue = 256
+
+func newLane() *lane { return &lane{make(chan *flow, wakeQueue), make(chan struct{})} }
+
 // wake tells the loop that something changed. It blocks while the loop has too
 // much to read, which is what slows the applications down; the side's lock
 // must not be held.
-func (f *flow) wake(m *Mux) {
+func (f *flow) wake() {
 	if f.noted.CompareAndSwap(false, true) {
 		select {
-		case m.wake <- f:
-		case <-m.stopped:
+		case f.lane.wake <- f:
+		case <-f.lane.gone:
 		}
 	}
 }

@@ -13,8 +13,9 @@ const inLow = 4 << 20
 
 // A piece is a part of a buffer, which it owns one reference of.
 type piece struct {
-	b *buf.Buf
-	p []byte
+	b     *buf.Buf
+	p     []byte
+	spare int // charged beyond p: what the buffer pins
 }
 
 // An inbox holds what the target sent and the application has not taken yet.
@@ -68,7 +69,7 @@ func (in *inbox) putEarly(off uint64, p []byte, body *buf.Buf) {
 	if dup {
 		return
 	}
-	in.early = slices.Insert(in.early, i, earlyPiece{off, piece{body.Retain(), p}})
+	in.early = slices.Insert(in.early, i, earlyPiece{off, piece{body.Retain(), p, 0}})
 	in.bytes += len(p)
 }
 
@@ -79,15 +80,23 @@ func (in *inbox) append(p []byte, body *buf.Buf) {
 	in.next += uint64(len(p))
 	in.bytes += len(p)
 	if len(p) >= cap(body.B)/2 {
-		in.pieces = append(in.pieces, piece{body.Retain(), p})
+		in.pieces = append(in.pieces, piece{body.Retain(), p, 0})
 		return
 	}
 	for len(p) > 0 {
 		n := min(len(p), buf.Max)
 		b := buf.Copy(p[:n])
-		in.pieces = append(in.pieces, piece{b, b.B})
+		in.pieces = append(in.pieces, piece{b, b.B, 0})
 		p = p[n:]
 	}
+}
+
+// own takes b over, of which p is a part: the next bytes of the session.
+func (in *inbox) own(b *buf.Buf, p []byte) {
+	in.next += uint64(len(p))
+	in.seen = in.next
+	in.bytes += len(p)
+	in.pieces = append(in.pieces, piece{b, p, cap(b.B) - len(p)})
 }
 
 // note takes the offset behind a RESULT's bytes, also of one that has none: that
@@ -113,7 +122,7 @@ func (in *inbox) take(to []piece, limit int) []piece {
 	n := 0
 	for n < len(in.pieces) && limit > 0 {
 		if p := &in.pieces[n]; len(p.p) > limit {
-			to = append(to, piece{p.b.Retain(), p.p[:limit]})
+			to = append(to, piece{p.b.Retain(), p.p[:limit], 0})
 			p.p = p.p[limit:]
 			break
 		}
@@ -130,10 +139,12 @@ func (in *inbox) take(to []piece, limit int) []piece {
 	return to
 }
 
-// drop releases everything, and returns how many bytes that were.
+// drop releases everything, and returns how many bytes were charged for it.
 func (in *inbox) drop() (n int) {
+	spare := 0
 	for _, p := range in.pieces {
 		n += len(p.p)
+		spare += p.spare
 		p.b.Release()
 	}
 	for _, e := range in.early {
@@ -142,5 +153,5 @@ func (in *inbox) drop() (n int) {
 	}
 	in.pieces, in.early = nil, nil
 	in.bytes -= n
-	return n
+	return n + spare
 }

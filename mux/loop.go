@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"relaymux/mux/wire"
-	"relaymux/relay"
 )
 
 // The loop is the goroutine that gathers ops. It waits for three things: a
@@ -15,6 +14,7 @@ import (
 // should go now. All of its fields are its own.
 type loop struct {
 	m        *Mux
+	lane     *lane
 	ds       []*deployment
 	pacing   pacing
 	maxBytes int             // of a body
@@ -40,8 +40,6 @@ type loop struct {
 	weight  int       // encoded bytes of these, about
 	last    time.Time // the newest arrival in ready
 	before  time.Time // the arrival before the oldest in ready
-
-	complained time.Time // when the log heard of a refused UDP flow
 
 	inFlight int         // exchanges
 	heldNow  []*exchange // of which polls, the oldest first
@@ -94,7 +92,7 @@ const (
 )
 
 func (l *loop) run() {
-	defer close(l.m.stopped)
+	defer close(l.lane.gone)
 	l.timer = time.NewTimer(time.Hour)
 	defer l.timer.Stop()
 	l.quit = l.m.quit
@@ -105,15 +103,14 @@ func (l *loop) run() {
 		l.fire(now)
 		l.arm(now)
 	}
-	for _, f := range l.m.all() {
+	for _, f := range l.m.all(l.lane) {
 		l.letGo(f)
 	}
-	l.m.cancel()
 }
 
 func (l *loop) wait() {
 	select {
-	case f := <-l.m.wake:
+	case f := <-l.lane.wake:
 		l.note(f)
 	case x := <-l.m.done:
 		l.finish(x)
@@ -137,7 +134,7 @@ func (l *loop) over() bool {
 func (l *loop) catchUp() {
 	for range wakeQueue {
 		select {
-		case f := <-l.m.wake:
+		case f := <-l.lane.wake:
 			l.note(f)
 		case x := <-l.m.done:
 			l.finish(x)
@@ -149,7 +146,7 @@ func (l *loop) catchUp() {
 
 func (l *loop) close() {
 	l.quit, l.closing = nil, true
-	for _, f := range l.m.all() {
+	for _, f := range l.m.all(l.lane) {
 		f.side.stop()
 		l.consider(f)
 	}
@@ -345,7 +342,7 @@ func holdReserve(d *deployment) int {
 // pick chooses a deployment and takes a slot of its account, which may have none
 // left because other deployments share it.
 func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
-	return pick(l.ds, now, reserve, func(d *deployment) bool { return d.Account.sem.TryAcquire(1) })
+	return pick(l.ds, now, reserve, func(d *deployment) bool { return d.Account.take(now) })
 }
 
 // nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
@@ -450,7 +447,7 @@ func (l *loop) closeAt(f *flow) time.Time {
 func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
-	x.d.Account.inFlight--
+	x.d.Account.inFlight.Add(-1)
 	if x.probe {
 		x.d.probes--
 	}
@@ -470,37 +467,15 @@ func (l *loop) finish(x *exchange) {
 
 // judge notes how x's deployment did, and tells when that changes.
 func (l *loop) judge(x *exchange) {
-	d, f := x.d, x.failure
-	if f == nil {
-		d.Stats.Outcome[0].Add(1)
-		if d.parkedFor != 0 && x.began.After(d.failed) {
-			l.m.log.Info("deployment works again", "deployment", d.Name)
-		}
-		d.succeed(x.began, x.took, x.poll)
-		if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
-			l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,
-				"request_bytes", x.bodyLen, "payload_bytes", x.brought, "took", x.took.Round(time.Millisecond).String())
-		}
+	d := x.d
+	if x.failure != nil {
+		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen)
 		return
 	}
-	d.Stats.Outcome[f.Kind].Add(1)
-	if f.Kind == relay.Cancelled {
-		return
-	}
-	was := d.parkedFor
-	rest := d.fail(f, x.took, time.Now())
-	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
-	if f.Kind == relay.TooLarge && f.Untouched {
-		if most := max(x.bodyLen/2, bodyLeast); d.maxBody == 0 || most < d.maxBody {
-			d.maxBody = most
-			l.m.log.Warn("deployment refuses large bodies", append(args, "bytes", x.bodyLen, "trying", most)...)
-		}
-		return
-	}
-	if rest > 0 && was != f.Kind {
-		l.m.log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
-	} else {
-		l.m.log.Debug("exchange failed", args...)
+	d.worked(l.m.log, x.began, x.took, x.poll)
+	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
+		l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,
+			"request_bytes", x.bodyLen, "payload_bytes", x.brought, "took", x.took.Round(time.Millisecond).String())
 	}
 }
 
@@ -537,12 +512,14 @@ func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
 	}
 }
 
-// down is the error of a flow that no relay carried, with what the deployment
+func (l *loop) down() error { return downError(l.ds) }
+
+// downError is the error of a flow that no relay carried, with what the deployment
 // that is due next said last.
-func (l *loop) down() error {
+func downError(ds []*deployment) error {
 	e := &wire.DialError{Reason: wire.RelayDown}
 	var next *deployment
-	for _, d := range l.ds {
+	for _, d := range ds {
 		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
 			next = d
 		}

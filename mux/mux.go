@@ -20,10 +20,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +53,10 @@ type Config struct {
 	// Stale is the age at which a waiting datagram is dropped; 0 keeps them all.
 	Stale time.Duration
 
+	// Link is for the deployments that carry the native link. Without it all of
+	// them speak the JSON wire.
+	Link *Link
+
 	Log   *slog.Logger
 	Stats *stats.Mux // may be nil
 	UDP   *stats.UDP // may be nil
@@ -69,12 +71,13 @@ type Mux struct {
 	memory int64       // bytes that may be used in all: half for budget, a quarter each for uploads and bodies
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
+	unacked *buf.Budget // of the link: on its way up
+
 	heavies *semaphore.Weighted // who may keep a core busy
 
-	wake    chan *flow     // a flow changed
 	done    chan *exchange // a slot came free
 	quit    chan struct{}  // closed: no new flows, end the old ones
-	stopped chan struct{}  // closed: the loop has ended
+	stopped chan struct{}  // closed: the loops have ended
 	ctx     context.Context
 	cancel  context.CancelFunc // ends the exchanges
 
@@ -87,12 +90,11 @@ type Mux struct {
 	closing bool
 	drained chan struct{} // not nil: somebody waits for streams to be 0
 
-	loop loop
-}
+	complained atomic.Int64 // when the log heard of a refused UDP flow, UnixNano
 
-// wakeQueue is how many flows may have something to say before the loop has
-// listened; then they wait. It only evens out bursts.
-const wakeQueue = 256
+	loop loop      // of the JSON wire; its lane is nil if no deployment speaks that
+	link *linkLoop // nil if none carries the link
+}
 
 // New returns a Mux that runs until Close. The deployments' transports are
 // borrowed.
@@ -101,8 +103,8 @@ func New(c Config) *Mux {
 		log: c.Log, stats: c.Stats, udp: c.UDP, stale: c.Stale,
 		memory:  c.Memory,
 		budget:  buf.NewBudget(c.Memory / 2),
+		unacked: buf.NewBudget(c.Memory / 4),
 		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
-		wake:    make(chan *flow, wakeQueue),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),
 		flows:   make(map[*flow]struct{}),
@@ -117,25 +119,64 @@ func New(c Config) *Mux {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	accounts := map[*Account]bool{}
+	var plain, linked []*deployment
 	for _, d := range c.Deployments {
 		if d.Stats == nil {
 			d.Stats = new(stats.Deployment)
 		}
+		if d.Link && c.Link != nil {
+			linked = append(linked, &deployment{Deployment: d})
+		} else {
+			plain = append(plain, &deployment{Deployment: d})
+		}
+	}
+	how := pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
+	var loops sync.WaitGroup
+	if len(plain) > 0 || len(linked) == 0 {
+		m.startLoop(plain, how, c.MaxBytes, &loops)
+	}
+	if len(linked) > 0 {
+		m.link = newLinkLoop(m, *c.Link, linked, how, c.MaxBytes)
+		loops.Go(m.link.run)
+	}
+	go func() {
+		loops.Wait()
+		m.cancel()
+		close(m.stopped)
+	}()
+	return m
+}
+
+// startLoop starts the loop of the JSON wire.
+func (m *Mux) startLoop(ds []*deployment, how pacing, maxBytes int, loops *sync.WaitGroup) {
+	l := &m.loop
+	l.m, l.lane, l.ds, l.pacing, l.maxBytes = m, newLane(), ds, how, maxBytes
+	l.slots = slotsOf(ds)
+	// Room for about all exchanges there can be: a worker hardly ever waits.
+	m.done = make(chan *exchange, l.slots)
+	l.launch = func(x *exchange) { go m.carry(x) }
+	loops.Go(l.run)
+}
+
+// slotsOf is how many slots the deployments' accounts have together.
+func slotsOf(ds []*deployment) (n int) {
+	accounts := map[*Account]bool{}
+	for _, d := range ds {
 		if !accounts[d.Account] {
 			accounts[d.Account] = true
-			m.loop.slots += d.Account.slots
+			n += d.Account.slots
 		}
-		m.loop.ds = append(m.loop.ds, &deployment{Deployment: d})
 	}
-	// Room for about all exchanges there can be: a worker hardly ever waits.
-	m.done = make(chan *exchange, m.loop.slots)
-	m.loop.m = m
-	m.loop.launch = func(x *exchange) { go m.carry(x) }
-	m.loop.pacing = pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
-	m.loop.maxBytes = c.MaxBytes
-	go m.loop.run()
-	return m
+	return n
+}
+
+// laneOf is where a new flow goes: by the link if there is one, unless all its
+// deployments rest and there are others.
+func (m *Mux) laneOf() *lane {
+	if m.link == nil || m.loop.lane != nil && m.link.resting.Load() {
+		return m.loop.lane
+	}
+	return m.link.lane
 }
 
 // Open returns a stream to host and port, which have been validated: a name
@@ -145,6 +186,7 @@ func (m *Mux) Open(host string, port uint16) *Stream {
 	s := newStream(m, host, port)
 	m.stats.Flows.Add(1)
 	m.stats.FlowsOpen.Add(1)
+	s.fl.lane = m.laneOf()
 	if !m.enter(&s.fl.flow) {
 		s.end(ErrStopped, false)
 	}
@@ -254,10 +296,16 @@ func (m *Mux) lingering() int {
 	return len(m.flows) - m.live
 }
 
-func (m *Mux) all() []*flow {
+// all returns the flows of one loop.
+func (m *Mux) all(of *lane) (list []*flow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Collect(maps.Keys(m.flows))
+	for f := range m.flows {
+		if f.lane == of {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // unsupported reports whether a node said that it does not know connect_data.

@@ -60,8 +60,8 @@ func newFakeNode(t *testing.T) *fakeNode {
 
 func (n *fakeNode) Close() {}
 
-func (n *fakeNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
-	body = bytes.Clone(body)
+func (n *fakeNode) Exchange(ctx context.Context, x *relay.Exchange) error {
+	body := bytes.Clone(x.Body)
 	e, err := wire.ParseEnvelope(body)
 	if err != nil || string(e.Key) != "key" {
 		n.t.Errorf("bad request: %v", err)
@@ -85,19 +85,20 @@ func (n *fakeNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, e
 	}
 	n.mu.Unlock()
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
 	if before != nil {
-		return answer, before
+		return before
 	}
 	results := n.serve(ctx, ops, seen.poll, len(n.seen()))
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
 	if after != nil {
-		return answer, after
+		return after
 	}
-	return wire.AppendAnswer(answer, results), nil
+	x.Answer = wire.AppendAnswer(x.Answer, results)
+	return nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -240,7 +241,7 @@ func (n *fakeNode) seen() []batchSeen {
 func newMux(t *testing.T, c Config, slots int, nodes ...relay.Transport) *Mux {
 	for i, n := range nodes {
 		c.Deployments = append(c.Deployments, Deployment{
-			Name: fmt.Sprintf("d%d", i), Key: "key", Transport: n, Account: NewAccount(slots)})
+			Name: fmt.Sprintf("d%d", i), Key: "key", Transport: n, Account: NewAccount(slots, "")})
 	}
 	c.MaxOps = cmpOr(c.MaxOps, 50)
 	c.MaxBytes = cmpOr(c.MaxBytes, 4<<20)

@@ -1,21 +1,28 @@
 package mux
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	"relaymux/mux/stats"
 	"relaymux/relay"
+	"relaymux/relay/account"
 )
 
 // A Deployment is one relay URL that exchanges can go through.
 type Deployment struct {
 	Name      string
-	Key       string // goes into each body
-	Script    bool   // speaks to a script, which wants "t" in a batch
+	Key       string        // goes into each body
+	Script    bool          // speaks to a script, which wants "t" in a batch
+	Link      bool          // carries the native link, not the JSON wire
+	Limit     time.Duration // the longest that an exchange may take; 0 is 30 s
 	Transport relay.Transport
 	Account   *Account
 	Stats     *stats.Deployment
@@ -25,12 +32,52 @@ type Deployment struct {
 type Account struct {
 	slots    int
 	sem      *semaphore.Weighted
-	inFlight int // the loop's
+	inFlight atomic.Int32
+
+	tag uint64 // by which the node counts what all clients use of it
+
+	// Quota counts what is used of a day's exchanges, and what other devices
+	// leave of the slots; nil does not count.
+	Quota *account.Account
 }
 
-// NewAccount returns an account of so many exchanges in flight at once.
-func NewAccount(slots int) *Account {
-	return &Account{slots: slots, sem: semaphore.NewWeighted(int64(slots))}
+// NewAccount returns an account of so many exchanges in flight at once. By its
+// label, the same in all programs that share the account, the node counts what they
+// use together; without one it does not.
+func NewAccount(slots int, label string) *Account {
+	a := &Account{slots: slots, sem: semaphore.NewWeighted(int64(slots))}
+	if label != "" {
+		sum := sha256.Sum256([]byte("relaymux account " + label))
+		a.tag = binary.BigEndian.Uint64(sum[:])
+	}
+	return a
+}
+
+// take takes a slot, if one is free and the quota has not been said to be used up.
+func (a *Account) take(now time.Time) bool {
+	if q := a.Quota; q != nil && (!q.Allowed(now) || int(a.inFlight.Load()) >= q.Slots(now)) {
+		return false
+	}
+	return a.sem.TryAcquire(1)
+}
+
+// most is how many slots it has, less what other devices take of them.
+func (a *Account) most() int {
+	if a.Quota == nil {
+		return a.slots
+	}
+	return min(a.slots, a.Quota.Slots(time.Now()))
+}
+
+// failedBy has the quota learn from a failure.
+func (a *Account) failedBy(f *relay.Failure, now time.Time) {
+	switch {
+	case a.Quota == nil:
+	case f.Kind == relay.Quota:
+		a.Quota.Exhausted(now, f.RetryAfter)
+	case f.Kind == relay.RetryAfter && f.Untouched: // 429: the relay has no slot left
+		a.Quota.Busy(now, int(a.inFlight.Load())+1)
+	}
 }
 
 // A deployment is what the loop knows of a Deployment.
@@ -50,10 +97,13 @@ type deployment struct {
 	parkedFor relay.Kind
 	lastWords string // of the latest failure, for a person
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
+
+	line line // what the link knows of it
+	text bool // its messages go as text although the relay is none for scripts
 }
 
 // free is how many more exchanges its account could take, by the loop's count.
-func (d *deployment) free() int { return d.Account.slots - d.Account.inFlight }
+func (d *deployment) free() int { return d.Account.most() - int(d.Account.inFlight.Load()) }
 
 // usable reports whether it may be picked: not cooling down; and after a
 // cool-down, with one exchange at a time, until one comes back well.
@@ -145,6 +195,41 @@ func (d *deployment) retryAt() time.Time {
 		return at
 	}
 	return d.until
+}
+
+// worked notes a good answer, and tells if that is news.
+func (d *deployment) worked(log *slog.Logger, began time.Time, took time.Duration, poll bool) {
+	d.Stats.Outcome[0].Add(1)
+	if d.parkedFor != 0 && began.After(d.failed) {
+		log.Info("deployment works again", "deployment", d.Name)
+	}
+	if q := d.Account.Quota; q != nil {
+		q.Served(time.Now(), began)
+	}
+	d.succeed(began, took, poll)
+}
+
+// failedBy notes a failed exchange, whose body had so many bytes, and tells of it.
+func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Duration, bodyLen int) {
+	d.Stats.Outcome[f.Kind].Add(1)
+	if f.Kind == relay.Cancelled {
+		return
+	}
+	was, now := d.parkedFor, time.Now()
+	d.Account.failedBy(f, now)
+	rest := d.fail(f, took, now)
+	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
+	switch {
+	case f.Kind == relay.TooLarge && f.Untouched:
+		if most := max(bodyLen/2, bodyLeast); d.maxBody == 0 || most < d.maxBody {
+			d.maxBody = most
+			log.Warn("deployment refuses large bodies", append(args, "bytes", bodyLen, "trying", most)...)
+		}
+	case rest > 0 && was != f.Kind:
+		log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
+	default:
+		log.Debug("exchange failed", args...)
+	}
 }
 
 // succeed notes a good answer that took so long. Of an exchange that began

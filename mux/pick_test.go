@@ -8,7 +8,7 @@ import (
 )
 
 func testDeployment(name string, slots int) *deployment {
-	return &deployment{Deployment: Deployment{Name: name, Account: NewAccount(slots)}}
+	return &deployment{Deployment: Deployment{Name: name, Account: NewAccount(slots, "")}}
 }
 
 func take(*deployment) bool { return true }
@@ -118,4 +118,4 @@ func TestRecovery(t *testing.T) {
 }
 
 // load makes d have n exchanges in flight, and its account no others.
-func (d *deployment) load(n int) { d.inFlight, d.Account.inFlight = n, n }
+func (d *deployment) load(n int) { d.inFlight = n; d.Account.inFlight.Store(int32(n)) }

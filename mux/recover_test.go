@@ -169,7 +169,7 @@ func TestProbeCarriesOneOp(t *testing.T) {
 // rested, as if it were the last resort.
 func TestSharedAccount(t *testing.T) {
 	now := time.Unix(1000, 0)
-	full := NewAccount(2)
+	full := NewAccount(2, "")
 	a, b := testDeployment("a", 1), testDeployment("b", 1)
 	a.Account, b.Account = full, full
 	a.load(1)

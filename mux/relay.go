@@ -113,8 +113,8 @@ func (s *Stream) writeLoop() {
 			return
 		}
 		s.mu.Unlock()
-		n, err := writePieces(s.conn, pieces, &vec)
-		if s.wrote(n, err) {
+		n, spare, err := writePieces(s.conn, pieces, &vec)
+		if s.wrote(n, spare, err) {
 			s.wake()
 		}
 	}
@@ -142,12 +142,14 @@ func (s *Stream) endWriting() {
 }
 
 // writePieces writes all pieces with one writev where the system has it, and
-// releases them. It returns how many bytes they were, written or not.
-func writePieces(conn net.Conn, pieces []piece, vec *net.Buffers) (n int, err error) {
+// releases them. It returns how many bytes they were, written or not, and what
+// was charged beyond these.
+func writePieces(conn net.Conn, pieces []piece, vec *net.Buffers) (n, spare int, err error) {
 	all := (*vec)[:0]
 	for _, p := range pieces {
 		all = append(all, p.p)
 		n += len(p.p)
+		spare += p.spare
 	}
 	*vec = all
 	_, err = vec.WriteTo(conn)
@@ -156,15 +158,15 @@ func writePieces(conn net.Conn, pieces []piece, vec *net.Buffers) (n int, err er
 	for _, p := range pieces {
 		p.b.Release()
 	}
-	return n, err
+	return n, spare, err
 }
 
 // wrote accounts for n bytes that left the inbox, and reports whether the loop
 // has to know.
-func (s *Stream) wrote(n int, err error) bool {
+func (s *Stream) wrote(n, spare int, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hungry := s.taken(n)
+	hungry := s.taken(n, spare)
 	if err != nil && s.err == nil {
 		s.finish(errAborted)
 		return true

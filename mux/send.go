@@ -179,10 +179,13 @@ func (l *loop) send(x *exchange) {
 	}
 	l.inFlight++
 	x.d.inFlight++
-	x.d.Account.inFlight++
+	x.d.Account.inFlight.Add(1)
 	if x.poll {
 		l.heldNow = append(l.heldNow, x)
 		l.m.stats.Polls.Add(1)
+	}
+	if q := x.d.Account.Quota; q != nil {
+		q.Spend(x.began)
 	}
 	l.m.stats.Exchanges.Add(1)
 	l.m.stats.Ops.Add(uint64(len(x.ops)))

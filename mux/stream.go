@@ -51,6 +51,7 @@ type Stream struct {
 	rd, wr deadline // of the net.Conn
 
 	fl tcpFlow
+	lk linkFlow
 }
 
 func newStream(m *Mux, host string, port uint16) *Stream {
@@ -73,7 +74,7 @@ func (s *Stream) start() {
 }
 
 // wake tells the loop that something changed; s.mu must not be held.
-func (s *Stream) wake() { s.fl.wake(s.m) }
+func (s *Stream) wake() { s.fl.wake() }
 
 // Wait returns when the target has been reached, or the error that says why
 // not: a *wire.DialError. It lets the session open without first bytes.
@@ -107,7 +108,7 @@ func (s *Stream) waitsFirst() bool {
 // push gives b to the outbox, waiting for room in it.
 func (s *Stream) push(b *buf.Buf) error {
 	s.mu.Lock()
-	for s.err == nil && s.out.held >= int(s.m.outMost.Load()) && !s.wr.expired {
+	for s.err == nil && s.out.held >= s.outMost() && !s.wr.expired {
 		s.cond.Wait()
 	}
 	if err := s.writeErr(); err != nil {
@@ -124,6 +125,18 @@ func (s *Stream) push(b *buf.Buf) error {
 	s.mu.Unlock()
 	s.wake()
 	return nil
+}
+
+// linked reports whether it goes by the link.
+func (s *Stream) linked() bool { return s.m.link != nil && s.fl.lane == s.m.link.lane }
+
+// outMost is how many bytes may be on their way up. By the link it is half of what
+// others leave, so that one flow can fill the path. mu is held.
+func (s *Stream) outMost() int {
+	if s.linked() {
+		return max(int(s.m.unacked.Free()+int64(s.out.held))/2, buf.Max)
+	}
+	return int(s.m.outMost.Load())
 }
 
 func (s *Stream) writeErr() error {
@@ -299,11 +312,13 @@ func (s *Stream) readInbox(p []byte) (n int, tell bool, err error) {
 		s.endIfDone()
 		return 0, true, io.EOF
 	}
+	spare := 0
 	for _, piece := range s.in.take(nil, len(p)) {
 		n += copy(p[n:], piece.p)
+		spare += piece.spare
 		piece.b.Release()
 	}
-	return n, s.taken(n), nil
+	return n, s.taken(n, spare), nil
 }
 
 // discard throws away what the application sends from now on: the session at
@@ -316,12 +331,17 @@ func (s *Stream) discard() {
 	s.mu.Unlock()
 }
 
-// taken notes that the application has n more bytes. It reports whether the
-// loop should ask for more now. mu is held.
-func (s *Stream) taken(n int) bool {
+// taken notes that the application has n more bytes, whose buffers were charged
+// with spare bytes more. It reports whether the loop should hear of it now, to ask
+// for more. mu is held.
+func (s *Stream) taken(n, spare int) bool {
 	was := s.in.bytes
 	s.in.bytes -= n
-	s.m.budget.Return(n)
+	s.m.budget.Return(n + spare)
+	if s.linked() {
+		s.lk.eaten += n
+		return true
+	}
 	return was >= inLow && s.in.bytes < inLow || s.starved && s.in.bytes == 0
 }
 

@@ -38,6 +38,7 @@ type UDP struct {
 	hands sync.Mutex // held while receive runs
 
 	fl udpFlow
+	lk linkFlow
 }
 
 // A datagram waits, or is in an exchange.
@@ -90,6 +91,7 @@ func (m *Mux) OpenUDP(host string, port uint16, deliver func(from netip.Addr, pk
 	f.side, f.host, f.port, f.kind, f.window = u, host, port, wire.UDPData, windowFirst
 	m.udp.Flows.Add(1)
 	m.udp.FlowsOpen.Add(1)
+	f.lane = m.laneOf()
 	if !m.enter(f) {
 		u.fail(ErrStopped)
 	}
@@ -121,7 +123,7 @@ func (u *UDP) Send(b *buf.Buf, pkts [][]byte) {
 		u.push(d)
 	}
 	u.mu.Unlock()
-	u.fl.wake(u.m)
+	u.fl.wake()
 }
 
 // push appends d. mu is held.
@@ -158,7 +160,7 @@ func (u *UDP) clear(why stats.Drop) {
 // runs meanwhile, on another goroutine, may still be at work when it returns.
 func (u *UDP) Close() {
 	u.finish(u.m.lingering() > lingerMost)
-	u.fl.wake(u.m)
+	u.fl.wake()
 }
 
 // finish makes it over, and reports whether it was not before.
@@ -201,14 +203,20 @@ func (u *UDP) dropped() {
 	u.m.log.Debug("UDP flow ended", "host", u.fl.host, "port", u.fl.port)
 }
 
+// mayComplain reports whether the log may hear of another refused UDP flow.
+func (m *Mux) mayComplain() bool {
+	now, last := time.Now().UnixNano(), m.complained.Load()
+	return now-last >= int64(complaintEvery) && m.complained.CompareAndSwap(last, now)
+}
+
 // refuse silences the flow for a while, then ends it: each datagram to a closed
 // destination would else cost an exchange. UDP has no way to tell that to the
 // application, so the log does, though not of each of a thousand. It runs on the
 // loop.
 func (u *UDP) refuse(err error) {
 	level := slog.LevelDebug
-	if now := time.Now(); now.Sub(u.m.loop.complained) >= complaintEvery {
-		level, u.m.loop.complained = slog.LevelInfo, now
+	if u.m.mayComplain() {
+		level = slog.LevelInfo
 	}
 	u.m.log.Log(context.Background(), level, "UDP flow refused", "host", u.fl.host, "port", u.fl.port, "reason", err)
 	u.mu.Lock()
@@ -223,26 +231,40 @@ func (u *UDP) refuse(err error) {
 	}
 	u.refused = time.AfterFunc(silence, func() {
 		u.fail(err)
-		u.fl.wake(u.m)
+		u.fl.wake()
 	})
 }
 
 // hand gives what r brought to the application, and tells how much it was.
 func (u *UDP) hand(r *wire.Result) (pkts, bytes int) {
+	a, _ := netip.ParseAddr(string(r.IP))
+	return len(r.Pkts), u.bring(a, r.Pkts)
+}
+
+// learn notes the address that a name led to, if ip is valid.
+func (u *UDP) learn(ip netip.Addr) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if ip.IsValid() && u.named {
+		u.ip = ip.Unmap().WithZone("")
+	}
+}
+
+// bring gives pkts, which it borrows, to the application. ip is where they come
+// from, if that is news.
+func (u *UDP) bring(ip netip.Addr, pkts [][]byte) (bytes int) {
 	u.hands.Lock()
 	defer u.hands.Unlock()
+	u.learn(ip)
 	u.mu.Lock()
-	if a, err := netip.ParseAddr(string(r.IP)); err == nil && u.named {
-		u.ip = a.Unmap().WithZone("")
-	}
 	from, over := u.ip, u.over
 	u.mu.Unlock()
-	for _, p := range r.Pkts {
+	for _, p := range pkts {
 		bytes += len(p)
 	}
-	if pkts = len(r.Pkts); pkts > 0 && !over {
+	if len(pkts) > 0 && !over {
 		u.m.stats.Down.Add(uint64(bytes))
-		u.receive(from, r.Pkts)
+		u.receive(from, pkts)
 	}
-	return pkts, bytes
+	return bytes
 }

@@ -47,8 +47,8 @@ func newPacketNode(t *testing.T, rtt time.Duration) *packetNode {
 
 func (n *packetNode) Close() {}
 
-func (n *packetNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
-	e, err := wire.ParseEnvelope(bytes.Clone(body))
+func (n *packetNode) Exchange(ctx context.Context, x *relay.Exchange) error {
+	e, err := wire.ParseEnvelope(bytes.Clone(x.Body))
 	if err != nil {
 		n.t.Error(err)
 	}
@@ -66,22 +66,23 @@ func (n *packetNode) Exchange(ctx context.Context, body, answer []byte) ([]byte,
 	defer func() { n.mu.Lock(); n.inFlight--; n.mu.Unlock() }()
 	if mute != nil {
 		if f := mute(at); f != nil && f.Untouched {
-			return answer, f
+			return f
 		}
 	}
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
 	results := n.serve(ctx, ops)
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
 	if mute != nil {
 		if f := mute(at); f != nil {
-			return answer, f
+			return f
 		}
 	}
-	return wire.AppendAnswer(answer, results), nil
+	x.Answer = wire.AppendAnswer(x.Answer, results)
+	return nil
 }
 
 func (n *packetNode) serve(ctx context.Context, ops []wire.Op) []wire.Result {
@@ -280,7 +281,7 @@ func TestUDPClosesGoTogether(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 			before, _ := n.count()
-			for _, f := range m.all() {
+			for _, f := range m.all(m.loop.lane) {
 				f.side.(*UDP).Close()
 			}
 			time.Sleep(10 * time.Second)
@@ -565,8 +566,8 @@ func TestHostile26_FloodLeavesSlots(t *testing.T) {
 // A floodNode passes TCP ops to a fakeNode and swallows UDP.
 type floodNode struct{ *fakeNode }
 
-func (n *floodNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
-	e, _ := wire.ParseEnvelope(bytes.Clone(body))
+func (n *floodNode) Exchange(ctx context.Context, x *relay.Exchange) error {
+	e, _ := wire.ParseEnvelope(bytes.Clone(x.Body))
 	ops, _ := wire.ParseOps(e.Ops, nil, 1000)
 	udp := 0
 	for i := range ops {
@@ -575,10 +576,10 @@ func (n *floodNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, 
 		}
 	}
 	if udp == 0 {
-		return n.fakeNode.Exchange(ctx, body, answer)
+		return n.fakeNode.Exchange(ctx, x)
 	}
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
 	var tcp []wire.Op
 	for i := range ops {
@@ -599,9 +600,10 @@ func (n *floodNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, 
 		results[i] = wire.Result{SID: []byte("u"), HasOff: true}
 	}
 	if err := wait(ctx, n.rtt/2); err != nil {
-		return answer, err
+		return err
 	}
-	return wire.AppendAnswer(answer, results), nil
+	x.Answer = wire.AppendAnswer(x.Answer, results)
+	return nil
 }
 
 func TestUDPSizes(t *testing.T) {
@@ -819,13 +821,13 @@ type lateNode struct {
 	late func(ops []wire.Op) time.Duration
 }
 
-func (d *lateNode) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
-	e, _ := wire.ParseEnvelope(slices.Clone(body))
+func (d *lateNode) Exchange(ctx context.Context, x *relay.Exchange) error {
+	e, _ := wire.ParseEnvelope(slices.Clone(x.Body))
 	ops, _ := wire.ParseOps(e.Ops, nil, 1000)
 	if err := wait(ctx, d.late(ops)); err != nil {
-		return answer, err
+		return err
 	}
-	return d.packetNode.Exchange(ctx, body, answer)
+	return d.packetNode.Exchange(ctx, x)
 }
 
 // The close does not overtake the last datagram, by whatever exchange that goes.
@@ -972,7 +974,7 @@ func TestHostile26_FloodSharedAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slots = 10
 		n := newPacketNode(t, time.Second)
-		account := NewAccount(slots)
+		account := NewAccount(slots, "")
 		var c Config
 		for i := range 2 {
 			c.Deployments = append(c.Deployments, Deployment{Name: fmt.Sprint(i), Key: "key", Transport: n, Account: account})

@@ -96,13 +96,14 @@ func (m *Mux) encode(x *exchange) *buf.Buf {
 func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	answer := buf.Body()
 	began := time.Now()
-	text, err := x.d.Transport.Exchange(m.ctx, body.B, answer.B)
-	answer.B = text
+	e := relay.Exchange{Body: body.B, Answer: answer.B}
+	err := x.d.Transport.Exchange(m.ctx, &e)
+	answer.B = e.Answer
 	x.took = time.Since(began)
 	x.d.Account.sem.Release(1)
 	x.bodyLen = len(body.B)
 	x.d.Stats.Up.Add(uint64(x.bodyLen))
-	x.d.Stats.Down.Add(uint64(len(text)))
+	x.d.Stats.Down.Add(uint64(len(answer.B)))
 	body.Release()
 
 	x.out = append(x.out[:0], make([]outcome, len(x.ops))...)

@@ -15,14 +15,13 @@ import (
 // Transport carries exchanges of one deployment. It is safe for concurrent
 // use; how many may be in flight at once is the caller's business.
 type Transport interface {
-	// Exchange sends body and appends the answer's text to answer, whose
-	// grown slice it returns. It borrows body: once Exchange has returned,
-	// nothing reads it any more, also when it failed. The answer belongs to
-	// the caller.
+	// Exchange sends x.Body and appends the answer to x.Answer. It borrows
+	// the former; the latter belongs to the caller (see there). While it runs
+	// it keeps x.Progress up to date, and nothing of x is written any more
+	// once it has returned.
 	//
-	// An error is always a *Failure. The bytes appended before a failure are
-	// meaningless.
-	Exchange(ctx context.Context, body, answer []byte) ([]byte, error)
+	// An error is always a *Failure.
+	Exchange(ctx context.Context, x *Exchange) error
 
 	// Close drops idle connections. Exchanges in flight end by their context.
 	Close()
@@ -39,12 +38,12 @@ const (
 	RetryAfter                  // 429 or 503: come back later (Failure.RetryAfter if the relay said when)
 	Quota                       // the relay's page says that its daily or hourly quota is used up
 	SignIn                      // the relay wants a person to sign in: deployed for the wrong audience
-	Decoy                       // a page where JSON was due: wrong key, wrong deployment, or not deployed anew
+	Decoy                       // a page where an answer was due: wrong key, wrong deployment, or not deployed anew
 	Refused                     // another 4xx: wrong URL, wrong key at the node
 	ServerError                 // another 5xx
 	Redirected                  // a redirect that must not or cannot be followed
 	TooLarge                    // request refused for its size, or an answer above the limit
-	Malformed                   // 200, but truncated or not the wire's JSON
+	Malformed                   // 200, but empty, truncated or not the wire's JSON
 	Rejected                    // a top-level "e": the script or the node refused the whole batch
 	Cancelled                   // we gave it up ourselves
 )

@@ -16,7 +16,11 @@ type Mux struct {
 	Exchanges atomic.Uint64 // requests sent, of all deployments
 	Ops       atomic.Uint64 // ops sent; Ops/Exchanges tells how well they were gathered
 	Polls     atomic.Uint64 // exchanges that only asked for data
-	Resent    atomic.Uint64 // ops sent again after a failed exchange
+	Resent    atomic.Uint64 // ops sent again after a failed exchange; by the link, bytes
+
+	Hedged    atomic.Uint64 // exchanges of the link whose content went another way too, for they were slow
+	Suspected atomic.Uint64 // exchanges of the link that were given up for being silent
+	Forged    atomic.Uint64 // records of the link that were not the node's, or came twice
 }
 
 // Deployment counts one deployment's exchanges.

@@ -41,6 +41,7 @@ func AppendOp(dst []byte, o *Op) []byte {
 		dst = append(dst, `,"host":`...)
 		dst = appendString(dst, o.Host)
 		dst = appendUint(dst, `,"port":`, uint64(o.Port))
+	case Link: // of no session
 	default:
 		dst = append(dst, `,"sid":`...)
 		dst = appendString(dst, o.SID)

@@ -40,6 +40,7 @@ func FuzzParseAnswer(f *testing.F) {
 func FuzzParseOps(f *testing.F) {
 	f.Add([]byte(`{"k":"x","ops":[{"op":"data","sid":"s","d":"aGk=","wseq":0}]}`))
 	f.Add([]byte(`{"k":"x","t":"connect","h":"a","p":1,"ops":[{"op":"connect_data","host":"h","port":443,"d":""}]}`))
+	f.Add([]byte(`{"k":"x","ops":[{"op":"link","d":"AQID"}]}`))
 	f.Add([]byte(`{"zops":"AAAA","zc":1,"ops":[{}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		e, err := ParseEnvelope(bytes.Clone(text))

@@ -16,6 +16,9 @@
 //	      {"sid":"JX5..","eof":false,"off":5120},
 //	      {"sid":"QW2..","d":"SFRU..","eof":true,"off":77}]}
 //
+// A message of the native link (mux/link) goes as an op that is alone in its
+// batch, {"op":"link","d":".."}, and comes back as {"r":[{"d":".."}]}.
+//
 // Base64 is RFC 4648 section 4, padded. Unknown fields are ignored. Beyond the
 // wire's own fields, which other programs know, ours adds a few that theirs
 // ignore: "empty", "fin", "rst", "max" and "rtt" in an op; "off", "rst", "pend",
@@ -37,17 +40,18 @@ const (
 	Close
 	UDPOpen
 	UDPData
+	Link
 )
 
 var kindName = [...]string{
 	Unknown: "", Connect: "connect", ConnectData: "connect_data", Data: "data",
-	Close: "close", UDPOpen: "udp_open", UDPData: "udp_data",
+	Close: "close", UDPOpen: "udp_open", UDPData: "udp_data", Link: "link",
 }
 
 func (k Kind) String() string { return kindName[k] }
 
 func kindOf(name []byte) Kind {
-	for k := Connect; k <= UDPData; k++ {
+	for k := Connect; k <= Link; k++ {
 		if kindName[k] == string(name) {
 			return k
 		}

@@ -78,6 +78,7 @@ func TestAppendOp(t *testing.T) {
 		{"empty udp_data is a poll", Op{Kind: UDPData, SID: []byte("s")}, `{"op":"udp_data","sid":"s"}`},
 		{"empty datagram", Op{Kind: UDPData, SID: []byte("s"), Empty: true}, `{"op":"udp_data","sid":"s","empty":true}`},
 		{"udp_open", Op{Kind: UDPOpen, Host: []byte("1.1.1.1"), Port: 53, Data: hello}, `{"op":"udp_open","host":"1.1.1.1","port":53,"d":"aGVsbG8="}`},
+		{"link", Op{Kind: Link, Data: hello}, `{"op":"link","d":"aGVsbG8="}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := string(AppendOp(nil, &c.op))
@@ -120,6 +121,7 @@ func TestAppendResult(t *testing.T) {
 		{"data", Result{SID: []byte("s"), Data: [][]byte{[]byte("x")}, HasOff: true, HasSeq: true, Seq: 3}, `{"sid":"s","d":"eA==","eof":false,"seq":3,"off":0}`},
 		{"pkts", Result{SID: []byte("s"), Pkts: [][]byte{[]byte("x"), {}}}, `{"sid":"s","pkts":["eA==",""],"eof":false}`},
 		{"where a name led to", Result{SID: []byte("s"), HasOff: true, IP: []byte("::1")}, `{"sid":"s","eof":false,"off":0,"ip":"::1"}`},
+		{"link", Result{Data: [][]byte{{0x83}}}, `{"d":"gw=="}`},
 		{"unknown op", Result{Err: []byte("unknown op: x"), Code: []byte(CodeUnsupported)}, `{"e":"unknown op: x","code":"UNSUPPORTED_OP"}`},
 		{"pending", Result{SID: []byte("s"), HasOff: true, Pend: true, Jam: 3, More: 9}, `{"sid":"s","eof":false,"off":0,"pend":true,"jam":3,"more":9}`},
 		{"reset", Result{SID: []byte("s"), EOF: true, Rst: true}, `{"sid":"s","eof":true,"rst":true}`},
@@ -145,7 +147,7 @@ func TestOpRoundTrip(t *testing.T) {
 		ops := make([]Op, rand.IntN(5))
 		for i := range ops {
 			o := &ops[i]
-			o.Kind = Kind(1 + rand.IntN(int(UDPData)))
+			o.Kind = Kind(1 + rand.IntN(int(Link)))
 			switch o.Kind {
 			case Connect, ConnectData, UDPOpen:
 				o.Host, o.Port = []byte("host.example"), uint16(rand.Uint32())

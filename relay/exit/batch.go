@@ -183,10 +183,28 @@ func (x *exchange) run(o *wire.Op, t *task, r *wire.Result) {
 		x.udpOpen(o, t, r)
 	case wire.UDPData:
 		x.udpData(o, t, r)
+	case wire.Link:
+		x.noLink(o, t, r)
 	default:
-		fail(t, r, "unknown op: "+opName(o.Name))
-		r.Code = []byte(wire.CodeUnsupported)
+		unknown(o, t, r)
 	}
+}
+
+// noLink answers a link's op that is none, or that the node has no clients for.
+func (x *exchange) noLink(o *wire.Op, t *task, r *wire.Result) {
+	switch {
+	case !x.node.links.on.Load():
+		unknown(o, t, r)
+	case o.BadData:
+		fail(t, r, badBase64)
+	default:
+		fail(t, r, errLinkAlone.Error())
+	}
+}
+
+func unknown(o *wire.Op, t *task, r *wire.Result) {
+	fail(t, r, "unknown op: "+opName(o.Name))
+	r.Code = []byte(wire.CodeUnsupported)
 }
 
 // opName bounds what of an unknown op's name goes into the answer.

@@ -20,13 +20,38 @@ const lean = 4 << 10
 type claim struct {
 	budget *buf.Budget
 	held   atomic.Int64
+
+	// half has the owner hold up to a half: with k of them limit/(1+k), and as
+	// much stays free. A stream of a link keeps what it has sent until it is
+	// acknowledged, so that its claim is the most that a path can have on it.
+	half bool
+}
+
+// most is how many bytes the owner may hold.
+func (c *claim) most() int64 {
+	room := c.budget.Free() + c.held.Load()
+	if c.half {
+		return room / 2
+	}
+	return room / 4
 }
 
 // allows reports whether the owner may have n bytes more.
 func (c *claim) allows(n int) bool {
-	held := c.held.Load()
-	want := held + int64(n)
-	return n == 0 || want <= lean || want <= (c.budget.Free()+held)/4
+	want := c.held.Load() + int64(n)
+	return n == 0 || want <= lean || want <= c.most()
+}
+
+// lend returns a charged buffer for a read of size bytes, or of less if memory is
+// short. It takes no lock, for it is called from within a RawConn, whose Close
+// waits for it.
+func (c *claim) lend(size int) *buf.Buf {
+	if !c.allows(size) {
+		size = min(size, lean)
+	}
+	b := buf.Get(size)
+	c.charge(cap(b.B))
+	return b
 }
 
 // charge adds n bytes, whether allowed or not.
@@ -48,4 +73,14 @@ func (c *claim) handOver(n int) { c.held.Add(-int64(n)) }
 func (c *claim) release(b *buf.Buf) {
 	c.discharge(cap(b.B))
 	b.Release()
+}
+
+// fit is b.Fit of a charged buffer.
+func (c *claim) fit(b *buf.Buf) *buf.Buf {
+	before := cap(b.B)
+	if b = b.Fit(); cap(b.B) != before {
+		c.charge(cap(b.B))
+		c.discharge(before)
+	}
+	return b
 }

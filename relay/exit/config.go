@@ -17,6 +17,14 @@
 //
 // A TCP session to the address of udpgw ends in the node itself (udpgw.go).
 //
+// The native link (mux/link) comes under POST /tunnel/link, or in an op "link" of a
+// batch, and goes through the files that begin with it:
+//
+//	link_http.go  its carriage             link_handshake.go  hellos
+//	link.go  the table of links            link_end.go  one link, and what its Conn says
+//	link_exchange.go  requests, answers    link_timing.go, link_news.go  when to answer
+//	streams                                link_tcp.go, link_upload.go, link_udp.go
+//
 // Nothing here waits for somebody else's target: dials, reads and writes run in
 // goroutines of the session, and an exchange only looks at what they brought.
 package exit
@@ -25,13 +33,24 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"relaymux/mux/link"
 )
 
-// Config is what a Node needs to know. The zero value of every field but Key
-// stands for its default.
+// Config is what a Node needs to know. The zero value of every field stands for its
+// default, but there must be a Key or Clients.
 type Config struct {
-	// Key is the secret that a request must carry under "k".
+	// Key is the secret that a request of the JSON wire must carry under "k". If
+	// it is empty, there is no JSON wire.
 	Key string
+
+	// Clients may open links (mux/link); SetClients replaces them.
+	Clients []link.Client
+
+	// Identity is what clients know the node by after a restart: any bytes that
+	// stay the same. If nil, it is Key; without that they take each run for
+	// another node.
+	Identity []byte
 
 	// Diagnostics answers a bad request with a JSON error instead of the
 	// 404, and /health for everybody. It makes the node easy to recognise.
@@ -45,7 +64,7 @@ type Config struct {
 	Streams        int     // sessions at a time, of them half with a UDP socket at most; 4096
 	DialsPerSecond float64 // over all clients; 0 is no limit
 
-	Reap     time.Duration // a TCP session without op or data for so long ends; 300 s
+	Reap     time.Duration // a TCP session without op or data for so long ends, and all streams of a link whose client is silent; 300 s
 	LongPoll time.Duration // longest hold of a batch of polls; 15 s, below a client's 30 s
 
 	UDP UDP
@@ -82,4 +101,4 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-var errNoKey = errors.New("exit: a node needs a key")
+var errNoKey = errors.New("exit: a node needs a key, or clients of links")

@@ -59,34 +59,41 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 	return nd.DialContext(ctx, network, address)
 }
 
+// dialTCP connects to a target, and tells its round trip as far as the dial does.
+func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.Conn, rtt time.Duration, err error) {
+	if isGateway(host, port) {
+		return newGateway(n), 0, nil
+	}
+	n.count.dials.Add(1)
+	began := time.Now()
+	conn, err = n.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	if err != nil {
+		n.log.Debug("dial failed", "host", host, "port", port, "err", err)
+		n.count.dialFailures.Add(1)
+	}
+	return conn, min(time.Since(began), dialMost), err
+}
+
 // dial is the goroutine that connects the session.
 func (s *tcpSession) dial(ctx context.Context, host string, port uint16) {
 	defer s.stop()
-	if isGateway(host, port) {
-		s.connected(newGateway(s.node), 0)
-		return
-	}
-	s.node.count.dials.Add(1)
-	began := time.Now()
-	conn, err := s.node.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
+	conn, rtt, err := s.node.dialTCP(ctx, host, port)
 	if err != nil {
-		s.node.log.Debug("dial failed", "host", host, "port", port, "err", err)
 		s.dialFailed(err)
 		return
 	}
-	s.connected(conn, time.Since(began))
+	s.connected(conn, rtt)
 }
 
-// connected begins the session's work with its target, which took so long to
-// answer.
-func (s *tcpSession) connected(conn net.Conn, took time.Duration) {
+// connected begins the session's work with its target, which is rtt away.
+func (s *tcpSession) connected(conn net.Conn, rtt time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		_ = conn.Close() // the client went while it was dialled
 		return
 	}
-	s.conn, s.dialing, s.rtt = conn, false, min(took, dialMost)
+	s.conn, s.dialing, s.rtt = conn, false, rtt
 	s.active = time.Now()
 	s.startWriter()
 	// A goroutine of its own, for this one's stack has grown with the dial.
@@ -98,7 +105,6 @@ func (s *tcpSession) connected(conn net.Conn, took time.Duration) {
 func (s *tcpSession) dialFailed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.node.count.dialFailures.Add(1)
 	s.dialing = false
 	if !s.over {
 		s.failure = connectFailed + outcome(err)

@@ -1,5 +1,7 @@
 package exit
 
+import "net"
+
 // How a TCP session ends. All of these are called with s.mu held.
 
 // settle ends a session whose end has been told, when nothing is left to write.
@@ -26,10 +28,15 @@ func (s *tcpSession) abortLocked() {
 
 // hardClose closes the socket by RST and not by FIN.
 func (s *tcpSession) hardClose() {
-	if c, ok := s.conn.(interface{ SetLinger(sec int) error }); ok {
+	noLinger(s.conn)
+	s.shut()
+}
+
+// noLinger has the close of conn, which may be nil, end it by RST.
+func noLinger(conn net.Conn) {
+	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = c.SetLinger(0) // best effort: without it the target sees a FIN
 	}
-	s.shut()
 }
 
 // shut closes the socket, frees the queues and makes room in the table. It is

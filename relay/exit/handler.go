@@ -33,7 +33,7 @@ var (
 // same 404 whatever was asked, after the whole body was read whatever the path
 // was: the time of the answer tells a probe nothing either.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ours := r.Method == http.MethodPost && (r.URL.Path == pathBatch || r.URL.Path == pathSingle)
+	ours := r.Method == http.MethodPost && n.hasPath(r.URL.Path)
 	req, err := n.receive(w, r, ours)
 	if err == nil && !ours {
 		err = errNotFound
@@ -43,11 +43,24 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "ok")
 	case err != nil:
 		n.refuse(w, err)
+	case r.URL.Path == pathLink:
+		n.serveLink(w, r, req, req.b.B, false)
 	case r.URL.Path == pathSingle:
 		n.serve(w, r, req, (*exchange).readSingle)
 	default:
 		n.serve(w, r, req, (*exchange).readBatch)
 	}
+}
+
+// hasPath reports whether there is anything at path for who knows a secret.
+func (n *Node) hasPath(path string) bool {
+	switch path {
+	case pathBatch, pathSingle:
+		return n.keyed
+	case pathLink:
+		return n.links.on.Load()
+	}
+	return false
 }
 
 // serve carries out a request, waits for what comes of it, and writes the answer.
@@ -57,6 +70,10 @@ func (n *Node) serve(w http.ResponseWriter, r *http.Request, req *request, read 
 	defer x.release()
 	err := read(x, req)
 	if err == nil {
+		if o := x.linkOp(); o != nil && !o.BadData {
+			n.serveLink(w, r, req, first(o), true)
+			return
+		}
 		x.execute()
 	}
 	req.release() // the ops alias it, and are done with

@@ -1,6 +1,7 @@
 package exit
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 // A Node is the exit. It is an http.Handler; Server gives it a listener.
 type Node struct {
 	keySum      [sha256.Size]byte
+	keyed       bool // there is a key, and so a JSON wire
 	diagnostics bool
 	dialer      Dialer
 	dials       *rate.Limiter
@@ -26,6 +28,7 @@ type Node struct {
 	log         *slog.Logger
 
 	table   table
+	links   links
 	sockets udpSockets // TCP has the rest of the sessions to itself
 	began   time.Time
 
@@ -43,7 +46,7 @@ type Node struct {
 
 // New returns a node that is at work until Close.
 func New(c Config) (*Node, error) {
-	if c.Key == "" {
+	if c.Key == "" && len(c.Clients) == 0 {
 		return nil, errNoKey
 	}
 	c = c.withDefaults()
@@ -56,6 +59,7 @@ func New(c Config) (*Node, error) {
 	}
 	n := &Node{
 		keySum:      sha256.Sum256([]byte(c.Key)),
+		keyed:       c.Key != "",
 		diagnostics: c.Diagnostics,
 		dialer:      c.Dialer,
 		dials:       dialLimiter(c.DialsPerSecond),
@@ -67,11 +71,13 @@ func New(c Config) (*Node, error) {
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
-	// Half for what waits, half for what is on its way, so that no flood of
-	// requests, no targets that do not read, and no clients that do not collect
-	// starve the others.
-	n.bodies = buf.NewBudget(c.Memory / 2)
-	n.downloads, n.uploads = buf.NewBudget(c.Memory/4), buf.NewBudget(c.Memory/4)
+	// Each has its own, so that no flood of requests, no targets that do not read,
+	// and no clients that do not collect starve the others. Downloads have half:
+	// those of a link are kept for a whole way there and back.
+	n.downloads = buf.NewBudget(c.Memory / 2)
+	n.bodies, n.uploads = buf.NewBudget(c.Memory/4), buf.NewBudget(c.Memory/4)
+	n.links.init(cmp.Or(string(c.Identity), c.Key))
+	n.SetClients(c.Clients)
 	if err := n.codec.init(); err != nil {
 		return nil, fmt.Errorf("exit: preparing zstd: %w", err)
 	}
@@ -94,9 +100,10 @@ func dialLimiter(perSecond float64) *rate.Limiter {
 // their sessions had been reset.
 func (n *Node) Close() {
 	n.stop()
-	for _, s := range n.table.close() {
-		s.abort()
+	for _, o := range n.table.close() {
+		o.abort()
 	}
+	n.links.close()
 	n.work.Wait()
 }
 
@@ -105,7 +112,7 @@ type Stats struct {
 	Sessions     int    // open now
 	UDPSockets   int    // likewise, those of udpgw included
 	Memory       int64  // bytes charged now
-	Exchanges    uint64 // with the right key
+	Exchanges    uint64 // with the right key, or of a link
 	Probes       uint64 // answered with the 404
 	Overloads    uint64 // answered with 503 for want of memory
 	AnswersLost  uint64 // that could not be written
@@ -116,6 +123,13 @@ type Stats struct {
 	Overruns     uint64 // sessions reset because their upload queue was full
 	BytesUp      uint64 // to targets, of udpgw the frames too
 	BytesDown    uint64 // from targets
+
+	Links        int    // that are known now
+	LinkStreams  int    // of them, that have a socket or bytes that wait
+	LinkRepeated uint64 // requests that came again
+	LinkReplayed uint64 // records that came again
+	LinkForged   uint64 // records that did not open
+	LinkBroken   uint64 // links ended because their client broke the protocol
 }
 
 type counters struct {
@@ -126,6 +140,7 @@ type counters struct {
 
 // Stats returns the counters as they are now.
 func (n *Node) Stats() Stats {
+	links, streams := n.links.size()
 	return Stats{
 		Sessions:     n.table.len(),
 		UDPSockets:   n.sockets.len(),
@@ -141,5 +156,12 @@ func (n *Node) Stats() Stats {
 		Overruns:     n.count.overruns.Load(),
 		BytesUp:      n.count.bytesUp.Load(),
 		BytesDown:    n.count.bytesDown.Load(),
+
+		Links:        links,
+		LinkStreams:  streams,
+		LinkRepeated: n.links.count.repeated.Load(),
+		LinkReplayed: n.links.count.replayed.Load(),
+		LinkForged:   n.links.count.forged.Load(),
+		LinkBroken:   n.links.count.broken.Load(),
 	}
 }

@@ -32,7 +32,7 @@ type chunk struct {
 // readLoop is the goroutine that reads from the target, as long as there is
 // room for it: a full queue stops it, and TCP stops the target.
 func (s *tcpSession) readLoop(conn net.Conn) {
-	r := buf.NewReader(conn, s.down.lend, s.down.claim.release)
+	r := buf.NewReader(conn, s.down.claim.lend, s.down.claim.release)
 	for s.awaitRoom() {
 		b, err := r.Read()
 		if !s.arrived(b, err) {
@@ -55,18 +55,6 @@ func (s *tcpSession) awaitRoom() bool {
 // back, one that is not empty hears nothing, but then its client is yet to come.
 func (s *tcpSession) hasRoom() bool {
 	return s.down.size == 0 || s.down.size < maxQueue && s.down.claim.allows(buf.Max)
-}
-
-// lend returns a charged buffer for a read of size bytes, or of less if memory is
-// short. It takes no lock, for it is called from within a RawConn, whose Close
-// waits for it.
-func (d *download) lend(size int) *buf.Buf {
-	if !d.claim.allows(size) {
-		size = min(size, lean)
-	}
-	b := buf.Get(size)
-	d.claim.charge(cap(b.B))
-	return b
 }
 
 // arrived takes over what a read brought, b possibly nil, and reports whether to

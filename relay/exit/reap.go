@@ -23,4 +23,5 @@ func (n *Node) reap() {
 			s.abort()
 		}
 	}
+	n.links.reap(n.reapAfter)
 }

@@ -27,8 +27,8 @@ type session interface {
 
 	name(r *wire.Result)
 	close(o *wire.Op) uint64
-	abort()
 	expired() bool
+	owner
 }
 
 var (

@@ -328,8 +328,8 @@ func TestMemoryIsShared(t *testing.T) {
 			r.open("x")
 		}
 		synctest.Wait()
-		if m := r.node.Stats().Memory; m > memory/4+200*lean {
-			t.Errorf("%d bytes charged of %d", m, memory/4)
+		if m := r.node.Stats().Memory; m > memory/2+200*lean {
+			t.Errorf("%d bytes charged of %d", m, memory/2)
 		}
 		if got := r.download(r.open("x")); got != 1<<20 {
 			t.Errorf("%d bytes", got)

@@ -26,11 +26,17 @@ var (
 type table struct {
 	mu     sync.Mutex
 	most   int
-	live   map[session]struct{} // that have a socket or a dial, those being flushed included
-	open   map[string]session   // that a client can name
+	live   map[owner]struct{} // that have a socket or a dial, those being flushed included; streams of links too
+	open   map[string]session // that a client can name
 	ended  map[string]ending
 	order  []string // of ended, oldest first
 	closed bool
+}
+
+// An owner has a socket, or a dial on its way to one.
+type owner interface {
+	// abort ends it without waiting for anything.
+	abort()
 }
 
 // An ending is what is left of a session.
@@ -43,7 +49,7 @@ type ending struct {
 
 func newTable(most int) table {
 	return table{
-		most: most, live: make(map[session]struct{}),
+		most: most, live: make(map[owner]struct{}),
 		open: make(map[string]session), ended: make(map[string]ending),
 	}
 }
@@ -53,14 +59,28 @@ func newTable(most int) table {
 func (t *table) add(s session, start func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.admit(s, start); err != nil {
+		return err
+	}
+	t.open[s.key()] = s
+	return nil
+}
+
+// addStream enters a stream of a link likewise, which nobody can name by a sid.
+func (t *table) addStream(o owner, start func()) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.admit(o, start)
+}
+
+func (t *table) admit(o owner, start func()) error {
 	if t.closed {
 		return errStopping
 	}
 	if max(len(t.live), len(t.open)) >= t.most {
 		return errStreams
 	}
-	t.live[s] = struct{}{}
-	t.open[s.key()] = s
+	t.live[o] = struct{}{}
 	start()
 	return nil
 }
@@ -111,11 +131,11 @@ func (t *table) drop(id string) {
 	delete(t.open, id)
 }
 
-// freed makes room for another session: the socket of s is closed.
-func (t *table) freed(s session) {
+// freed makes room for another session: the socket of o is closed.
+func (t *table) freed(o owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.live, s)
+	delete(t.live, o)
 }
 
 func (t *table) len() int {
@@ -133,7 +153,7 @@ func (t *table) all() []session {
 
 // close refuses sessions from now on and returns those that are left, those
 // included that no client can name any more.
-func (t *table) close() []session {
+func (t *table) close() []owner {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true

@@ -53,13 +53,9 @@ func (x *exchange) udpOpen(o *wire.Op, t *task, r *wire.Result) {
 // openUDP makes a session for o, its first datagram queued and its dial begun.
 // The error is a limit's or a block's, and what the client may read.
 func (n *Node) openUDP(o *wire.Op) (*udpSession, error) {
-	why, blocked := n.udp.refuses(o.Port, false)
-	if !blocked && n.udp.refusesPayload(first(o)) {
-		why, blocked = stats.DropSTUN, true
-	}
-	if blocked {
+	if why, blocked := n.udp.blocks(o.Port, false, first(o)); blocked {
 		n.dropOf(o, why)
-		return nil, errors.New("not allowed: block_" + why.String() + " at the node")
+		return nil, errors.New(blockedText(why))
 	}
 	s := &udpSession{core: newCore(n), asked: time.Now()}
 	s.queue.claim.budget, s.queue.st = n.downloads, n.udp.Stats

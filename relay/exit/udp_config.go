@@ -63,5 +63,17 @@ func (u *UDP) refuses(port uint16, auto bool) (stats.Drop, bool) {
 
 const portHTTPS = 443
 
+// blocks is refuses, and whether a flow that begins with p is blocked for what is
+// in p.
+func (u *UDP) blocks(port uint16, auto bool, p []byte) (stats.Drop, bool) {
+	if why, blocked := u.refuses(port, auto); blocked {
+		return why, true
+	}
+	return stats.DropSTUN, u.refusesPayload(p)
+}
+
+// blockedText is what a client reads of a flow that was blocked as why.
+func blockedText(why stats.Drop) string { return "not allowed: block_" + why.String() + " at the node" }
+
 // refusesPayload reports whether a datagram is blocked for what is in it.
 func (u *UDP) refusesPayload(p []byte) bool { return u.BlockSTUN && wire.IsSTUN(p) }

@@ -85,25 +85,43 @@ func (q *datagrams) pop() {
 // take moves datagrams into r until the next one does not fit into limit bytes.
 // They lie in the pieces that it appends to taken.
 func (q *datagrams) take(limit int, r *wire.Result, taken []piece) []piece {
-	for len(q.list) > 0 {
-		h := &q.list[0]
-		p := h.At(h.next)
-		if len(p) > limit {
-			break
-		}
+	for len(q.list) > 0 && len(q.first()) <= limit {
+		from, p := q.one()
 		r.Pkts = append(r.Pkts, p)
+		taken = append(taken, from)
 		limit -= len(p)
-		q.size -= len(p)
-		q.count--
-		if h.next++; h.next < h.Count() {
-			taken = append(taken, piece{h.Buf.Retain(), 0})
-			continue
-		}
-		taken = append(taken, piece{h.Buf, cap(h.Buf.B)})
-		q.claim.handOver(cap(h.Buf.B)) // the piece carries the charge from here
-		q.pop()
 	}
 	return taken
+}
+
+// first is the oldest datagram, of which there is one.
+func (q *datagrams) first() []byte {
+	h := &q.list[0]
+	return h.At(h.next)
+}
+
+// one takes out the oldest datagram, which lies in the piece. Of a train the last
+// one carries the charge.
+func (q *datagrams) one() (from piece, p []byte) {
+	h := &q.list[0]
+	p = q.first()
+	q.size -= len(p)
+	q.count--
+	if h.next++; h.next < h.Count() {
+		return piece{h.Buf.Retain(), 0}, p
+	}
+	from = piece{h.Buf, cap(h.Buf.B)}
+	q.claim.handOver(from.cost) // the piece carries the charge from here
+	q.pop()
+	return from, p
+}
+
+// dropOne drops the oldest datagram.
+func (q *datagrams) dropOne(why stats.Drop) {
+	from, _ := q.one()
+	from.b.Release()
+	q.claim.budget.Return(from.cost)
+	q.st.Drop(why, 1)
 }
 
 // drop drops everything.

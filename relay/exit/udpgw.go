@@ -107,11 +107,7 @@ func (g *gateway) carry(p []byte) error {
 
 // datagram sends a datagram on.
 func (g *gateway) datagram(f *frame) {
-	why, blocked := g.node.udp.refuses(f.port(), true)
-	if !blocked && g.node.udp.refusesPayload(f.data) {
-		why, blocked = stats.DropSTUN, true
-	}
-	if blocked {
+	if why, blocked := g.node.udp.blocks(f.port(), true, f.data); blocked {
 		g.node.udp.Stats.Drop(why, 1)
 		g.tell(flagError, f.id)
 		return

@@ -28,13 +28,17 @@ const (
 // errTooLarge is an answer above the limit.
 var errTooLarge = errors.New("answer above the limit")
 
-// receive appends the JSON text of a final answer to answer.
+// receive appends what a final answer holds to answer: its JSON text, or the
+// bytes of a message of the link.
 func (x *exchange) receive(resp *http.Response, answer []byte) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return answer, x.refused(resp)
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return answer, &relay.Failure{Kind: relay.Malformed, Detail: clean(fmt.Sprintf("the answer is encoded as %q", e))}
+	}
+	if x.binary && !isBinary(resp.Header) {
+		return answer, x.notLink(resp)
 	}
 	if resp.ContentLength > x.config.MaxAnswer {
 		return answer, errTooLarge
@@ -44,6 +48,12 @@ func (x *exchange) receive(resp *http.Response, answer []byte) ([]byte, error) {
 	answer, err := x.read(resp.Body, answer)
 	if err != nil {
 		return answer, err
+	}
+	if x.binary {
+		if len(answer) == start {
+			return answer, &relay.Failure{Kind: relay.Malformed, Detail: "an answer of no bytes"}
+		}
+		return answer, nil
 	}
 	text, ok := jsonOf(answer[start:])
 	if !ok {

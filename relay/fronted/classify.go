@@ -60,7 +60,7 @@ func byStatus(status int, body []byte) *relay.Failure {
 	return f
 }
 
-// notJSON is a 200 without JSON.
+// notJSON is a 200 without JSON, or without bytes where those were due.
 func notJSON(body []byte) *relay.Failure {
 	f := &relay.Failure{Kind: relay.Decoy}
 	switch {
@@ -70,6 +70,9 @@ func notJSON(body []byte) *relay.Failure {
 	case body[0] == '<':
 		f.Detail = detail("an HTML page", words(body))
 		f.Hint = "check the url; a script must be deployed anew after each change, for anyone"
+	case body[0] == '{':
+		f.Detail = detail("JSON where a message of the link was due", words(body))
+		f.Hint = "is the node's version older than this one?"
 	default:
 		f.Detail = detail("text that is not JSON", words(body))
 		f.Hint = "check the url: something else answers there"

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -24,6 +25,11 @@ const (
 // Config says how to reach one deployment.
 type Config struct {
 	Name string // for error texts
+
+	// Key is what a binary relay asks for beside messages of the link, as
+	// "Authorization: Bearer"; empty: nothing is sent. The JSON wire has its
+	// key in the request.
+	Key string
 
 	// URL is a script, if its path ends in /macros/s/<id>/exec, else the
 	// prefix of a node or of a binary relay. http only towards loopback.
@@ -85,6 +91,8 @@ func (c Config) check() error {
 		return fmt.Errorf(`http: %q is none of "auto", "1.1", "2"`, c.HTTP)
 	case len(c.PinSHA256) != 0 && len(c.PinSHA256) != sha256.Size:
 		return fmt.Errorf("pin_sha256: has %d bytes, not %d", len(c.PinSHA256), sha256.Size)
+	case strings.ContainsFunc(c.Key, unicode.IsControl):
+		return errors.New("key: has a control character, which no header can carry")
 	case c.ExchangeLimit < 0:
 		return errors.New("exchange_limit: is negative")
 	case c.MaxAnswer < 0:
@@ -140,11 +148,16 @@ func (c Config) target() *url.URL {
 	if c.script() {
 		return c.URL
 	}
+	return c.below("tunnel", "batch")
+}
+
+// below is the URL of a path below the prefix.
+func (c Config) below(path ...string) *url.URL {
 	u := *c.URL
 	if u.Path == "" {
 		u.Path = "/" // else JoinPath makes a relative path
 	}
-	return u.JoinPath("tunnel", "batch")
+	return u.JoinPath(path...)
 }
 
 func isLoopback(host string) bool {

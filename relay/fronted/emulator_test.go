@@ -19,11 +19,16 @@ import (
 
 const nodeAnswer = `{"r":[{"sid":"a"}]}`
 
-// emulator runs a Relay at server, which a Transport of script reaches.
+// emulator runs a Relay at server, which a Transport of script reaches, or one of
+// a binary relay with the bearer.
 func (r *rig) emulator(held time.Duration) *relaytest.Relay {
-	r.serve("10.0.0.9:80", nil, slow(held, 0, nodeAnswer))
+	r.serve("10.0.0.9:80", nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header()["Content-Type"] = req.Header["Content-Type"]
+		slow(held, 0, nodeAnswer)(w, req)
+	}))
 	e := relaytest.NewRelay(relaytest.RelayConfig{
-		Deployments: []string{"DEPLOYMENT"}, AuthKey: "a-key-that-nobody-may-see-1234", TunnelKey: "node",
+		Deployments: []string{"DEPLOYMENT"}, Workers: []string{"WORKER"},
+		AuthKey: bearer, TunnelKey: "node",
 		Node:      &url.URL{Scheme: "http", Host: "10.0.0.9"},
 		Transport: &http.Transport{DialContext: r.net.Dial},
 		Echo:      &url.URL{Scheme: "http", Host: "script.googleusercontent.com"},
@@ -92,7 +97,7 @@ func TestEmulatorOutOfSlots(t *testing.T) {
 func TestWrongKeyIsADecoyWithAHint(t *testing.T) {
 	r := newRig(t)
 	r.emulator(0)
-	_, err := r.transport(script, nil).Exchange(t.Context(), []byte(`{"k":"wrong","t":"batch","ops":[]}`), nil)
+	_, err := carry(t.Context(), r.transport(script, nil), []byte(`{"k":"wrong","t":"batch","ops":[]}`), nil)
 	if f := r.failure(err); f == nil || f.Kind != relay.Decoy || !strings.Contains(f.Hint, "AUTH_KEY") {
 		t.Errorf("%v", f)
 	}
@@ -121,7 +126,7 @@ func BenchmarkExchange(b *testing.B) {
 	b.SetBytes(int64(len(body) + len(big)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := tr.Exchange(context.Background(), body, room); err != nil {
+		if _, err := carry(context.Background(), tr, body, room); err != nil {
 			b.Fatal(err)
 		}
 	}

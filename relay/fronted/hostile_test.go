@@ -273,7 +273,7 @@ func TestHostile73_GzipBomb(t *testing.T) {
 		r := newRig(t)
 		r.serve(server, nil, encoded("gzip", bomb.String()))
 		room := make([]byte, 0, 2<<20)
-		got, err := r.transport(node, func(c *fronted.Config) { c.MaxAnswer = tt.limit }).Exchange(t.Context(), request, room)
+		got, err := carry(t.Context(), r.transport(node, func(c *fronted.Config) { c.MaxAnswer = tt.limit }), request, room)
 		f := r.failure(err)
 		if (f == nil) != (tt.kind == 0) || f != nil && f.Kind != tt.kind {
 			t.Errorf("limit %d: %d bytes, %v", tt.limit, len(got), f)

@@ -203,7 +203,7 @@ func TestHostile74_UploadStalls(t *testing.T) {
 			}
 		})
 		tr := r.transport(node, nil)
-		_, err := tr.Exchange(r.Context(), make([]byte, 4<<20), nil)
+		_, err := carry(r.Context(), tr, make([]byte, 4<<20), nil)
 		f := r.failure(err)
 		if f == nil || f.Kind != relay.Timeout || f.Untouched || !strings.Contains(f.Detail, "sending the request stalled") {
 			r.Errorf("%v", f)
@@ -314,19 +314,19 @@ func TestCallerGivesUp(t *testing.T) {
 		tr := r.transport(node, nil)
 		ctx, cancel := context.WithCancel(r.Context())
 		time.AfterFunc(time.Second, cancel)
-		_, err := tr.Exchange(ctx, request, nil)
+		_, err := carry(ctx, tr, request, nil)
 		if f := r.failure(err); f == nil || f.Kind != relay.Cancelled || f.Untouched || !errors.Is(err, context.Canceled) {
 			r.Errorf("cancelled: %v", f)
 		}
 		ctx, cancel = context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
-		_, err = tr.Exchange(ctx, request, nil)
+		_, err = carry(ctx, tr, request, nil)
 		if f := r.failure(err); f == nil || f.Kind != relay.Timeout || f.Untouched {
 			r.Errorf("deadline: %v", f)
 		}
 		ctx, cancel = context.WithCancel(r.Context())
 		cancel()
-		_, err = tr.Exchange(ctx, request, nil)
+		_, err = carry(ctx, tr, request, nil)
 		if f := r.failure(err); f == nil || f.Kind != relay.Cancelled || !f.Untouched {
 			r.Errorf("cancelled before: %v", f)
 		}

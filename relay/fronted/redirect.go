@@ -40,6 +40,8 @@ func (x *exchange) follow(resp *http.Response, req *http.Request, hop int) (*url
 	case to.User != nil || !x.mayFollow(to):
 		return nil, redirected("to the host "+to.Hostname(),
 			"a captive portal, or a url that has moved: open it in a browser")
+	case x.binary: // a GET would drop the message, a second POST be another exchange
+		return nil, redirected("to the path "+to.Path, "set url to where it leads, without tunnel/link")
 	}
 	return to, nil
 }

@@ -103,8 +103,15 @@ func (r *rig) transport(rawURL string, change func(*fronted.Config)) *fronted.Tr
 // exchange is one exchange of request.
 func (r *rig) exchange(t *fronted.Transport) (string, *relay.Failure) {
 	r.Helper()
-	answer, err := t.Exchange(r.Context(), request, nil)
+	answer, err := carry(r.Context(), t, request, nil)
 	return string(answer), r.failure(err)
+}
+
+// carry is one exchange of body, whose answer is appended to room.
+func carry(ctx context.Context, t *fronted.Transport, body, room []byte) ([]byte, error) {
+	x := relay.Exchange{Body: body, Answer: room}
+	err := t.Exchange(ctx, &x)
+	return x.Answer, err
 }
 
 func (r *rig) failure(err error) *relay.Failure {

@@ -3,10 +3,11 @@
 // TLS shows may be others than the URL's: the front.
 //
 // An exchange is a POST, for scripts followed by the GET that the script
-// redirects to, and ends as the answer's text or as a *relay.Failure. The
-// files in the order of an exchange: transport, loan (the request's bytes),
-// dial, watch (the limits), redirect, answer, then classify and pages for
-// what is no answer, failure for what went wrong below HTTP.
+// redirects to, and ends as the answer or as a *relay.Failure. The files in
+// the order of an exchange: transport, loan (the request's bytes), dial, watch
+// (the limits), redirect, answer, then classify and pages for what is no
+// answer, failure for what went wrong below HTTP. What is different for the
+// messages of the link, which are not JSON, is in link.
 package fronted
 
 import (
@@ -25,7 +26,8 @@ import (
 // of its own.
 type Transport struct {
 	config Config
-	target *url.URL
+	target *url.URL // of batches
+	link   *url.URL // of messages of the link; nil for a script
 	script bool
 	limits limits
 	http   *http.Transport
@@ -39,13 +41,17 @@ func New(c Config) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transport{
+	t := &Transport{
 		config: c,
 		target: c.target(),
 		script: c.script(),
 		limits: limitsOf(c.ExchangeLimit),
 		http:   pool(c),
-	}, nil
+	}
+	if !t.script {
+		t.link = c.link()
+	}
+	return t, nil
 }
 
 // pool is the deployment's http.Transport. Its Proxy is nil on purpose: the
@@ -89,25 +95,32 @@ func versions(c Config) (*http.Protocols, []string) {
 }
 
 // Exchange implements relay.Transport.
-func (t *Transport) Exchange(ctx context.Context, body, answer []byte) ([]byte, error) {
-	ctx, w := newWatch(ctx, t.limits)
+func (t *Transport) Exchange(ctx context.Context, e *relay.Exchange) error {
+	e.Begin()
+	defer e.End()
+	if e.Binary && t.script {
+		return errScript()
+	}
+	ctx, w := newWatch(ctx, t.limits, &e.Progress)
 	defer w.stop()
-	x := &exchange{Transport: t, watch: w, head: body[:min(len(body), headSize)]}
-	x.loan.data, x.loan.progress = body, func() { w.moved(sending) }
+	x := &exchange{Transport: t, watch: w, binary: e.Binary, head: e.Body[:min(len(e.Body), headSize)]}
+	x.loan.data, x.loan.progress = e.Body, func() { w.moved(sending) }
 	defer x.loan.end()
 
 	resp, err := x.roundTrips(ctx)
 	if err != nil {
-		return answer, x.failure(ctx, err)
+		return x.failure(ctx, err)
 	}
 	defer resp.Body.Close()
 	defer closeOnCancel(ctx, resp)()
 	w.enter(receiving)
-	got, err := x.receive(resp, answer)
+	e.SetFirst()
+	answer, err := x.receive(resp, e.Answer)
 	if err != nil {
-		return answer, x.failure(ctx, err)
+		return x.failure(ctx, err)
 	}
-	return got, nil
+	e.Answer = answer
+	return nil
 }
 
 // closeOnCancel ends the reading of an answer when ctx does. HTTP/1.1 does so by
@@ -135,10 +148,11 @@ const headSize = 512
 // exchange is one call of Exchange.
 type exchange struct {
 	*Transport
-	watch *watch
-	loan  loan
-	head  []byte      // borrowed, the first headSize bytes of the request
-	sent  atomic.Bool // a connection was found, something may have left
+	watch  *watch
+	binary bool
+	loan   loan
+	head   []byte      // borrowed, the first headSize bytes of the request
+	sent   atomic.Bool // a connection was found, something may have left
 }
 
 // roundTrips is the POST and the GETs that it leads to.
@@ -166,10 +180,16 @@ func (x *exchange) post(ctx context.Context) *http.Request {
 			x.sent.Store(true)
 			x.watch.enter(sending)
 		},
-		WroteRequest: func(httptrace.WroteRequestInfo) { x.watch.enter(answering) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { x.watch.wrote(info.Err) },
 	})
-	req := x.request(ctx, http.MethodPost, x.target)
-	req.Header.Set("Content-Type", "application/json")
+	var req *http.Request
+	if x.binary {
+		req = x.request(ctx, http.MethodPost, x.link)
+		x.setBinary(req)
+	} else {
+		req = x.request(ctx, http.MethodPost, x.target)
+		req.Header.Set("Content-Type", "application/json")
+	}
 	req.ContentLength = int64(len(x.loan.data))
 	req.GetBody = x.loan.reader
 	req.Body, _ = x.loan.reader()

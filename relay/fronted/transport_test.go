@@ -38,7 +38,7 @@ func TestExchange(t *testing.T) {
 	}))
 	tr := r.transport(node+"/prefix/", nil)
 	for range 2 {
-		got, err := tr.Exchange(t.Context(), request, []byte("before "))
+		got, err := carry(t.Context(), tr, request, []byte("before "))
 		if err != nil || string(got) != `before {"r":[]}` {
 			t.Errorf("%q, %v", got, err)
 		}
@@ -49,7 +49,7 @@ func TestExchangeReadsIntoTheCallersSlice(t *testing.T) {
 	r := newRig(t)
 	r.serve(server, nil, answer(200, `{"r":["`+strings.Repeat("x", 100<<10)+`"]}`))
 	room := make([]byte, 0, 200<<10)
-	got, err := r.transport(node, nil).Exchange(t.Context(), request, room)
+	got, err := carry(t.Context(), r.transport(node, nil), request, room)
 	if err != nil || &got[0] != &room[:1][0] {
 		t.Errorf("the answer was moved elsewhere (%v)", err)
 	}
@@ -183,7 +183,7 @@ func borrow(t *testing.T, version string, early bool) {
 	body := bytes.Repeat([]byte("x"), 8<<20)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	_, err := tr.Exchange(ctx, body, nil)
+	_, err := carry(ctx, tr, body, nil)
 	for i := range body {
 		body[i] = 'y'
 	}
@@ -255,6 +255,8 @@ func TestConfigErrors(t *testing.T) {
 		{"https://x.test/?k=1", nil, "query"},
 		{"https://x.test", func(c *fronted.Config) { c.HTTP = "3" }, "http:"},
 		{"https://x.test", func(c *fronted.Config) { c.PinSHA256 = make([]byte, 31) }, "pin_sha256"},
+		{"https://x.test", func(c *fronted.Config) { c.Key = "secret key, \u00e9" }, ""},
+		{"https://x.test", func(c *fronted.Config) { c.Key = "secret\r\nX: y" }, "key:"},
 		{"https://x.test", func(c *fronted.Config) { c.ExchangeLimit = -1 }, "exchange_limit"},
 	} {
 		c := fronted.Config{Name: "mine", URL: base(tt.url)}
@@ -267,7 +269,7 @@ func TestConfigErrors(t *testing.T) {
 			t.Errorf("%s: %v", tt.url, err)
 		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "mine")):
 			t.Errorf("%s: %v does not speak of %s", tt.url, err, tt.want)
-		case err != nil && strings.Contains(err.Error(), "u:p"):
+		case err != nil && (strings.Contains(err.Error(), "u:p") || strings.Contains(err.Error(), "secret")):
 			t.Errorf("the error shows a password: %v", err)
 		}
 	}

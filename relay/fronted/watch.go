@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"relaymux/relay"
 )
 
 // phase is how far an exchange has come.
@@ -49,20 +51,23 @@ func (o *overdue) Error() string {
 	return fmt.Sprintf("%s for %v", phaseText[o.phase], o.limit)
 }
 
-// watch cancels an exchange that stays too long in one phase.
+// watch cancels an exchange that stays too long in one phase, and notes its
+// progress. The parts of net/http run side by side and may outlive an exchange:
+// what they say after stop counts no more.
 type watch struct {
 	limits limits
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex
-	phase phase
-	timer *time.Timer
+	mu       sync.Mutex
+	phase    phase
+	timer    *time.Timer
+	progress *relay.Progress // borrowed until stop, then nil
 }
 
 // newWatch starts to watch an exchange under the context it returns.
-func newWatch(ctx context.Context, l limits) (context.Context, *watch) {
+func newWatch(ctx context.Context, l limits, p *relay.Progress) (context.Context, *watch) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watch{limits: l, cancel: cancel}
+	w := &watch{limits: l, cancel: cancel, progress: p}
 	w.timer = time.AfterFunc(l[waiting], w.expire)
 	return ctx, w
 }
@@ -74,13 +79,28 @@ func (w *watch) expire() {
 }
 
 // enter says that the exchange has come to phase p. A word that comes late,
-// about an earlier phase, is ignored: the parts of net/http run side by side.
+// about an earlier phase, is ignored.
 func (w *watch) enter(p phase) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p > w.phase {
+	w.advance(p)
+}
+
+// advance is enter; the caller holds the lock.
+func (w *watch) advance(p phase) {
+	if p > w.phase && w.progress != nil {
 		w.phase = p
 		w.timer.Reset(w.limits[p])
+	}
+}
+
+// wrote says that the writing of the request has ended, wholly if err is nil.
+func (w *watch) wrote(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.advance(answering)
+	if err == nil && w.progress != nil {
+		w.progress.SetWrote()
 	}
 }
 
@@ -88,6 +108,10 @@ func (w *watch) enter(p phase) {
 func (w *watch) moved(p phase) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.progress == nil {
+		return
+	}
+	w.progress.SetMoved()
 	if p == w.phase {
 		w.timer.Reset(w.limits[p])
 	}
@@ -95,6 +119,9 @@ func (w *watch) moved(p phase) {
 
 // stop ends the watch and its context.
 func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress = nil
 	w.timer.Stop()
 	w.cancel(context.Canceled)
 }

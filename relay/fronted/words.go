@@ -96,12 +96,12 @@ func clean(s string) string {
 	return s[:end] + "..."
 }
 
-// echoes reports whether a text repeats a piece of the request, which may be a
-// piece of the key.
-func echoes(text string, request []byte) bool {
-	const piece = 12
-	for i := 0; i+piece <= len(text); i++ {
-		if bytes.Contains(request, []byte(text[i:i+piece])) {
+// echoes reports whether a text repeats a piece of sent, the request's beginning
+// or the key; a short one as a whole.
+func echoes(text string, sent []byte) bool {
+	piece := min(12, len(sent))
+	for i := 0; piece > 0 && i+piece <= len(text); i++ {
+		if bytes.Contains(sent, []byte(text[i:i+piece])) {
 			return true
 		}
 	}

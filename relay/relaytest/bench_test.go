@@ -10,10 +10,20 @@ import (
 	"testing"
 )
 
-// BenchmarkRelay is the emulator's own ceiling on loopback, by bytes up plus
-// down: 4 MiB each way, one exchange after another.
+// BenchmarkRelay is the emulator's own ceiling on loopback, of exchanges one
+// after another, by bytes up plus down: as much each way.
 func BenchmarkRelay(b *testing.B) {
-	big := `{"r":["` + strings.Repeat("x", 4<<20) + `"]}`
+	for _, kind := range []struct{ name, path string }{
+		{"script", "/macros/s/one/exec"}, {"worker", "/w/two/tunnel/link"},
+	} {
+		for name, size := range map[string]int{"1KiB": 1 << 10, "4MiB": 4 << 20} {
+			b.Run(kind.name+"/"+name, func(b *testing.B) { benchRelay(b, kind.path, size) })
+		}
+	}
+}
+
+func benchRelay(b *testing.B, path string, size int) {
+	big := `{"r":["` + strings.Repeat("x", size) + `"]}`
 	serve := func(h http.Handler) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -30,17 +40,22 @@ func BenchmarkRelay(b *testing.B) {
 		_, _ = io.WriteString(w, big)
 	}))
 	relay := NewRelay(RelayConfig{
-		Deployments: []string{"one"}, AuthKey: "auth",
+		Deployments: []string{"one"}, Workers: []string{"two"}, AuthKey: "auth",
 		Node: &url.URL{Scheme: "http", Host: node},
 	})
 	b.Cleanup(relay.Close)
-	to := "http://" + serve(relay) + "/macros/s/one/exec"
-	up := `{"k":"auth","t":"batch","ops":["` + strings.Repeat("x", 4<<20) + `"]}`
+	to := "http://" + serve(relay) + path
+	up := `{"k":"auth","t":"batch","ops":["` + strings.Repeat("x", size) + `"]}`
 	client := &http.Client{Transport: &http.Transport{}}
 	b.Cleanup(client.CloseIdleConnections)
 	b.SetBytes(int64(len(up) + len(big)))
 	for b.Loop() {
-		resp, err := client.Post(to, "application/json", strings.NewReader(up))
+		req, err := http.NewRequest(http.MethodPost, to, strings.NewReader(up))
+		if err != nil {
+			b.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer auth")
+		resp, err := client.Do(req)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -50,4 +65,5 @@ func BenchmarkRelay(b *testing.B) {
 		}
 		resp.Body.Close()
 	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "exchanges/s")
 }

@@ -8,6 +8,9 @@ import (
 
 // deployment is the state of one deployment of a Relay.
 type deployment struct {
+	id    string
+	faces *faces // of its kind
+
 	mu       sync.Mutex
 	knobs    Knobs
 	stats    Stats
@@ -15,8 +18,9 @@ type deployment struct {
 	lastUsed time.Time
 }
 
+// newDeployment is a script's, as the n-th of all.
 func newDeployment(seed, n uint64) *deployment {
-	return &deployment{rnd: rand.New(rand.NewPCG(seed, n))}
+	return &deployment{faces: &ofScript, rnd: rand.New(rand.NewPCG(seed, n))}
 }
 
 func (d *deployment) set(change func(*Knobs)) {

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -70,12 +69,5 @@ func (r *Relay) echo(w http.ResponseWriter, req *http.Request) {
 		writePage(w, http.StatusNotFound, missingPage)
 		return
 	}
-	defer r.recycle(got.text)
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(*got.text)))
-	n, err := r.down.write(r.ctx, w, *got.text)
-	got.of.note(func(s *Stats) { s.Down += int64(n) })
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	r.send(w, got.of, reply{text: got.text, contentType: "application/json; charset=utf-8"})
 }

@@ -5,27 +5,35 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 )
 
-// maxUpload is what Google accepts as the body of a request to a script.
+// maxUpload is what Google accepts as the body of a request to a script. A
+// Worker takes twice as much, which nobody here sends.
 const maxUpload = 50 << 20
 
 // reply is what an execution ends with: an answer, a page, or nothing.
 type reply struct {
-	outcome Outcome
-	text    *[]byte // the script's JSON, from the Relay's buffers
-	page    string  // HTML instead
-	status  int     // of the page, 0 is 200
+	outcome     Outcome
+	text        *[]byte // the node's or the script's, from the Relay's buffers
+	contentType string  // of the text
+	page        string  // HTML instead
+	status      int     // 0 is 200
 }
 
-// exec serves one exchange. What follows the upload goes on if the client
-// leaves, as at Google.
+// exec serves one exchange of a script.
 func (r *Relay) exec(w http.ResponseWriter, req *http.Request) {
 	d := r.deployments[req.PathValue("id")]
-	if d == nil {
+	if d == nil || d.faces != &ofScript {
 		writePage(w, http.StatusNotFound, missingPage)
 		return
 	}
+	r.exchange(w, req, d, r.script)
+}
+
+// exchange serves one exchange, whatever does the job. What follows the upload
+// goes on if the client leaves, as at Google.
+func (r *Relay) exchange(w http.ResponseWriter, req *http.Request, d *deployment, do job) {
 	r.running.Add(1)
 	defer r.running.Done()
 	k, f := d.draw()
@@ -36,7 +44,7 @@ func (r *Relay) exec(w http.ResponseWriter, req *http.Request) {
 	}
 	d.note(func(s *Stats) { s.Up += int64(len(*body)) })
 	r.wait(f.there)
-	got := r.admit(d, &k, f, body)
+	got := r.admit(d, &k, f, do, body)
 	d.note(func(s *Stats) { s.count(got.outcome) })
 	r.wait(f.back)
 	r.respond(w, req, d, &k, got)
@@ -54,7 +62,7 @@ func (r *Relay) upload(req *http.Request) (*[]byte, error) {
 }
 
 // admit gives an execution its slot. It owns body.
-func (r *Relay) admit(d *deployment, k *Knobs, f fate, body *[]byte) reply {
+func (r *Relay) admit(d *deployment, k *Knobs, f fate, do job, body *[]byte) reply {
 	if k.Status != 0 {
 		r.recycle(body)
 		return reply{outcome: Status, page: statusPage, status: k.Status}
@@ -62,7 +70,7 @@ func (r *Relay) admit(d *deployment, k *Knobs, f fate, body *[]byte) reply {
 	start, ok := d.acquire(k)
 	if !ok {
 		r.recycle(body)
-		return reply{outcome: Busy, page: busyPage, status: http.StatusTooManyRequests}
+		return d.faces.busy
 	}
 	defer d.release()
 	ctx, cancel := r.ctx, context.CancelFunc(func() {})
@@ -71,15 +79,15 @@ func (r *Relay) admit(d *deployment, k *Knobs, f fate, body *[]byte) reply {
 	}
 	defer cancel()
 	r.wait(start)
-	got := r.execute(ctx, d, k, f, body)
+	got := r.execute(ctx, d, k, f, do, body)
 	if got.outcome != LostBefore {
 		r.wait(f.late)
 	}
 	return got
 }
 
-// execute runs the script, once or twice. It owns body.
-func (r *Relay) execute(ctx context.Context, d *deployment, k *Knobs, f fate, body *[]byte) reply {
+// execute does the job, once or twice. It owns body.
+func (r *Relay) execute(ctx context.Context, d *deployment, k *Knobs, f fate, do job, body *[]byte) reply {
 	if f.loseBefore {
 		r.recycle(body)
 		return reply{outcome: LostBefore}
@@ -89,13 +97,13 @@ func (r *Relay) execute(ctx context.Context, d *deployment, k *Knobs, f fate, bo
 		again = r.buffer(len(*body))
 		*again = append(*again, *body...)
 	}
-	got := r.script(ctx, d, k, body)
+	got := r.run(ctx, d, k, do, body)
 	switch {
 	case f.twice && f.second: // as if the first run's answer had got lost inside
 		r.drop(got)
-		got = r.script(ctx, d, k, again)
+		got = r.run(ctx, d, k, do, again)
 	case f.twice:
-		r.running.Go(func() { r.drop(r.script(r.ctx, d, k, again)) })
+		r.running.Go(func() { r.drop(r.run(r.ctx, d, k, do, again)) })
 	}
 	if f.loseAfter {
 		r.drop(got)
@@ -110,11 +118,16 @@ func (r *Relay) drop(got reply) {
 	}
 }
 
-// respond sends a reply. It owns its text.
+// respond sends a reply: of a script by a redirect, of a Worker at once. It owns
+// the text.
 func (r *Relay) respond(w http.ResponseWriter, req *http.Request, d *deployment, k *Knobs, got reply) {
 	switch {
 	case got.text != nil:
 		*got.text = (*got.text)[:min(len(*got.text), k.maxAnswer())]
+		if d.faces == &ofWorker {
+			r.send(w, d, got)
+			return
+		}
 		w.Header().Set("Location", r.location(req, r.answers.put(d, got.text)))
 		writePage(w, http.StatusFound, movedPage)
 	case got.page != "":
@@ -127,11 +140,27 @@ func (r *Relay) respond(w http.ResponseWriter, req *http.Request, d *deployment,
 	}
 }
 
+// send writes an answer at the pace of the line. It owns its text.
+func (r *Relay) send(w http.ResponseWriter, d *deployment, a reply) {
+	defer r.recycle(a.text)
+	w.Header()["Content-Type"] = nil // else net/http makes one up
+	if a.contentType != "" {
+		w.Header().Set("Content-Type", a.contentType)
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(*a.text)))
+	w.WriteHeader(max(a.status, http.StatusOK))
+	n, err := r.down.write(r.ctx, w, *a.text)
+	d.note(func(s *Stats) { s.Down += int64(n) })
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
 // timedOut tells an execution that ran out of its time from one whose node
 // failed.
 func timedOut(ctx context.Context) bool { return errors.Is(ctx.Err(), context.DeadlineExceeded) }
 
-// writePage answers with HTML, as Google does for everything but the answers.
+// writePage answers with HTML, as relays do for everything but the answers.
 func writePage(w http.ResponseWriter, status int, page string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)

@@ -18,15 +18,17 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                             {"config", "socks", "mux", "mux/gso", "mux/stats", "relay/exit", "relay/fronted"},
+	"":                             {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay/account", "relay/exit", "relay/fronted"},
 	"config":                       {},
 	"socks":                        {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
-	"mux":                          {"mux/wire", "mux/buf", "mux/stats", "relay"},
-	"relay/exit":                   {"mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"mux":                          {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
+	"relay/exit":                   {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"relay/account":                {},
 	"relay/fronted":                {"relay"},
-	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
+	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/link", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
 	"relay/relaytest/cmd/relayemu": {"relay/relaytest"},
 	"relay":                        {},
+	"mux/link":                     {"mux/wire", "mux/buf"},
 	"mux/wire":                     {},
 	"mux/gso":                      {"mux/buf", "mux/stats"},
 	"mux/buf":                      {},
@@ -36,27 +38,31 @@ var mayImport = map[string][]string{
 // home is where an outside package may be imported, and nowhere else, so that
 // what it does can be done otherwise by changing one package.
 var home = map[string][]string{
-	"github.com/BurntSushi/toml":         {"config"},
-	"github.com/armon/go-socks5":         {"socks"},
-	"github.com/valyala/bytebufferpool":  {"mux/buf"},
-	"github.com/emmansun/base64":         {"mux/wire"},
-	"github.com/klauspost/compress/gzip": {"relay/exit"},
-	"github.com/klauspost/compress/zstd": {"relay/exit"},
-	"github.com/lmittmann/tint":          {""},
-	"golang.org/x/sync/semaphore":        {"mux"},
-	"golang.org/x/sync/errgroup":         {""},
-	"golang.org/x/term":                  {""},
-	"golang.org/x/time/rate":             {"socks", "relay/exit"},
-	"golang.org/x/sys/unix":              {"mux/gso"},
-	"golang.org/x/sys/windows":           {"relay/exit"},
-	"net/http":                           {"socks", "relay/fronted", "relay/exit"},
-	"os/exec":                            {},
-	"unsafe":                             {"mux/gso"}, // recvmsg and sendmmsg without allocation
-	"math/rand":                          {},          // math/rand/v2 or crypto/rand
-	"log":                                {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
-	"io/ioutil":                          {},
-	"encoding/json":                      {}, // mux/wire
-	"golang.org/x/net/context":           {},
+	"github.com/BurntSushi/toml":           {"config"},
+	"github.com/armon/go-socks5":           {"socks"},
+	"github.com/valyala/bytebufferpool":    {"mux/buf"},
+	"github.com/emmansun/base64":           {"mux/wire"},
+	"github.com/gofrs/flock":               {"relay/account"},
+	"github.com/flynn/noise":               {"mux/link"},
+	"github.com/klauspost/compress/gzip":   {"relay/exit"},
+	"github.com/klauspost/compress/zstd":   {"relay/exit"},
+	"github.com/lmittmann/tint":            {""},
+	"golang.org/x/sync/semaphore":          {"mux"},
+	"golang.org/x/sync/errgroup":           {""},
+	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
+	"golang.org/x/sys/cpu":                 {"mux/link"},
+	"golang.org/x/term":                    {""},
+	"golang.org/x/time/rate":               {"socks", "relay/exit"},
+	"golang.org/x/sys/unix":                {"mux/gso"},
+	"golang.org/x/sys/windows":             {"relay/exit"},
+	"net/http":                             {"socks", "relay/fronted", "relay/exit"},
+	"os/exec":                              {},
+	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation
+	"math/rand":                            {},          // math/rand/v2 or crypto/rand
+	"log":                                  {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
+	"io/ioutil":                            {},
+	"encoding/json":                        {}, // mux/wire
+	"golang.org/x/net/context":             {},
 }
 
 func TestImports(t *testing.T) {

@@ -17,11 +17,14 @@ import (
 // RelayConfig is what a Relay is made of.
 type RelayConfig struct {
 	Deployments []string // ids of script deployments
+	Workers     []string // ids of binary relays, others than those
 
-	AuthKey   string // the "k" that clients must send
+	// AuthKey is what clients must send: the "k" of a batch to a script, the
+	// bearer of a message of the link to a Worker. Empty, a Worker lets all pass.
+	AuthKey   string
 	TunnelKey string // the "k" that the script sends to the node
 
-	Node      *url.URL          // prefix of the node's /tunnel and /tunnel/batch
+	Node      *url.URL          // prefix of the node's /tunnel, /tunnel/batch and /tunnel/link
 	Transport http.RoundTripper // to the node; nil is an http.Transport without a proxy
 
 	// Echo has the scheme and host that the script's redirect leads to; nil is
@@ -29,11 +32,22 @@ type RelayConfig struct {
 	Echo *url.URL
 
 	Seed uint64 // of all that happens by chance
+
+	// What a relay does on its own account, in each run of a script or a
+	// Worker, also from many goroutines at once. All bytes are borrowed; each
+	// may be nil. Capture is shown what the relay gets to see: the client's
+	// request, and the answer to it, nil if there was none. OnRequest and
+	// OnAnswer return what is passed on in the place of body, which they may
+	// change; nil stands for body. What they return is copied.
+	Capture             func(id string, request, answer []byte)
+	OnRequest, OnAnswer func(id string, body []byte) []byte
 }
 
-// Relay emulates what Google runs between client and node: deployments of the
-// stock relay script, which rebuild the request, and the redirect by which they
-// answer. It is an http.Handler; Close it after its server.
+// Relay emulates what stands between client and node: deployments of the stock
+// relay script at Google, which rebuild the request, with the redirect by which
+// they answer, under /macros/s/<id>/exec; and binary relays, which pass requests
+// on as they are, under the prefixes /w/<id>. Both have the same Knobs. It is an
+// http.Handler; Close it after its server.
 type Relay struct {
 	config      RelayConfig
 	deployments map[string]*deployment
@@ -57,12 +71,19 @@ func NewRelay(c RelayConfig) *Relay {
 		up: newLine(), down: newLine(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
-	for i, id := range c.Deployments {
-		r.deployments[id] = newDeployment(c.Seed, uint64(i))
+	for i, id := range r.ids() {
+		d := newDeployment(c.Seed, uint64(i))
+		if d.id = id; i >= len(c.Deployments) {
+			d.faces = &ofWorker
+		}
+		r.deployments[id] = d
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mux.HandleFunc("POST /macros/s/{id}/exec", r.exec)
 	r.mux.HandleFunc("GET /macros/echo", r.echo)
+	for _, path := range []string{batchPath, linkPath} {
+		r.mux.HandleFunc("POST /w/{id}/"+path, r.worker(path))
+	}
 	r.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writePage(w, http.StatusNotFound, missingPage) })
 	return r
 }
@@ -70,8 +91,8 @@ func NewRelay(c RelayConfig) *Relay {
 // ServeHTTP implements http.Handler.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.mux.ServeHTTP(w, req) }
 
-// Set changes the knobs of the deployments with these ids, of all if there is
-// none. Exchanges under way keep the knobs that they began with.
+// Set changes the knobs of the deployments with these ids, of both kinds, of all
+// if there is none. Exchanges under way keep the knobs that they began with.
 func (r *Relay) Set(change func(*Knobs), ids ...string) {
 	for _, d := range r.chosen(ids) {
 		d.set(change)
@@ -95,9 +116,12 @@ func (r *Relay) Stats(ids ...string) Stats {
 	return sum
 }
 
+// ids are those of all deployments, scripts first.
+func (r *Relay) ids() []string { return slices.Concat(r.config.Deployments, r.config.Workers) }
+
 func (r *Relay) chosen(ids []string) []*deployment {
 	if len(ids) == 0 {
-		ids = r.config.Deployments
+		ids = r.ids()
 	}
 	var ds []*deployment
 	for _, id := range ids {

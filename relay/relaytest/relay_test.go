@@ -43,7 +43,7 @@ func newBench(t *testing.T) *bench {
 		b.node(w, r)
 	}))
 	b.relay = NewRelay(RelayConfig{
-		Deployments: []string{"one", "two"}, AuthKey: "auth", TunnelKey: `tunnel"key`,
+		Deployments: []string{"one", "two"}, Workers: []string{"worker"}, AuthKey: "auth", TunnelKey: `tunnel"key`,
 		Node: &url.URL{Scheme: "http", Host: "node.test", Path: "/prefix"}, Seed: 1,
 		Transport: &http.Transport{DialContext: b.net.Dial},
 	})

@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"testing"
@@ -18,6 +20,7 @@ import (
 
 	"relaymux/mux"
 	"relaymux/mux/gso"
+	"relaymux/mux/link"
 	"relaymux/mux/stats"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
@@ -26,8 +29,9 @@ import (
 
 // The keys of a Stack.
 const (
-	AuthKey   = "auth-key-of-the-script"
-	TunnelKey = "tunnel-key-of-the-node"
+	AuthKey    = "auth-key-of-the-script"
+	TunnelKey  = "tunnel-key-of-the-node"
+	LinkSecret = "a secret of the client and the node alone"
 )
 
 // StackConfig says which program to put together. The zero value is a proxy
@@ -37,21 +41,24 @@ type StackConfig struct {
 	// all time is virtual inside a testing/synctest bubble.
 	Memory *Network
 
-	Scripts   int // deployments of the emulated relay; 0 goes straight to the node
-	Slots     int // of each deployment; 0 is 30
+	Scripts   int  // deployments of the emulated relay that are scripts
+	Workers   int  // and that carry bytes; without either all goes straight to the node
+	Link      bool // the native link, not the JSON wire
+	Slots     int  // of each deployment; 0 is 30
 	Confirmed bool
 	Users     []socks.User
-	TLS       bool // towards the node, if straight
+	TLS       bool // towards the node, and towards the relay if it only has workers
 	IPv6      bool // all parts are on ::1, not on 127.0.0.1
 
 	// Foreign is served where else the node would be, if not nil: a node of
 	// another program, or one that comes and goes. Stack.Node is nil then.
 	Foreign http.Handler
 
-	Mux  func(*mux.Config)  // changes the client's settings, if not nil
-	Node func(*exit.Config) // likewise
-	UDP  func(*socks.UDP)   // likewise
-	Log  *slog.Logger       // nil is silence
+	Mux   func(*mux.Config)  // changes the client's settings, if not nil
+	Node  func(*exit.Config) // likewise
+	UDP   func(*socks.UDP)   // likewise
+	Relay func(*RelayConfig) // likewise
+	Log   *slog.Logger       // nil is silence
 }
 
 // A Stack is the whole program in one process: the proxy, the mux, the
@@ -120,6 +127,9 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 	if m := s.config.Memory; m != nil {
 		c.Dialer = dialFunc(m.Dial)
 	}
+	if s.config.Link {
+		c.Clients = []link.Client{{Name: "stack", Secret: link.NewSecret(LinkSecret)}}
+	}
 	if s.config.Node != nil {
 		s.config.Node(&c)
 	}
@@ -130,8 +140,7 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 	if s.config.TLS && s.config.Scripts == 0 {
 		scheme = "https"
 	}
-	tls := exit.TLS{Plain: scheme == "http", SelfSigned: scheme == "https"}
-	server, err := exit.NewServer(s.Node, tls)
+	server, err := exit.NewServer(s.Node, exit.TLS{Plain: scheme == "http", SelfSigned: scheme == "https"})
 	if err != nil {
 		return "", err
 	}
@@ -153,15 +162,25 @@ func serveForeign(ctx context.Context, ln net.Listener, h http.Handler) error {
 // addWay makes the deployments by which the node is reached: itself, or scripts
 // that the Relay will serve.
 func (s *Stack) addWay() error {
-	if s.config.Scripts == 0 {
+	if s.config.Scripts+s.config.Workers == 0 {
 		return s.addDeployment("direct", TunnelKey, s.Exit)
 	}
 	rc := RelayConfig{AuthKey: AuthKey, TunnelKey: TunnelKey, Node: s.Exit, Seed: 1}
 	for i := range s.config.Scripts {
 		rc.Deployments = append(rc.Deployments, fmt.Sprintf("d%d", i))
 	}
-	if m := s.config.Memory; m != nil {
+	for i := range s.config.Workers {
+		rc.Workers = append(rc.Workers, fmt.Sprintf("w%d", i))
+	}
+	switch m := s.config.Memory; {
+	case m != nil:
 		rc.Transport = m.Transport()
+	case s.config.TLS:
+		rc.Transport = &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256,
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	}
+	if s.config.Relay != nil {
+		s.config.Relay(&rc)
 	}
 	s.Relay = NewRelay(rc)
 	return nil
@@ -175,22 +194,45 @@ func (s *Stack) startRelay() error {
 	if err != nil {
 		return err
 	}
+	scheme := "http"
+	if s.config.TLS && s.config.Scripts == 0 {
+		scheme = "https"
+		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
+	}
 	s.parts.Go(func() error { return ServeRelay(s.ctx, ln, s.Relay) })
 	for _, id := range s.Relay.config.Deployments {
-		u := &url.URL{Scheme: "http", Host: ln.Addr().String(), Path: "/macros/s/" + id + "/exec"}
+		u := &url.URL{Scheme: scheme, Host: ln.Addr().String(), Path: "/macros/s/" + id + "/exec"}
 		if err := s.addDeployment(id, AuthKey, u); err != nil {
+			return err
+		}
+	}
+	for _, id := range s.Relay.config.Workers {
+		u := &url.URL{Scheme: scheme, Host: ln.Addr().String(), Path: "/w/" + id}
+		key := TunnelKey // the JSON wire's key is the node's, for a worker leaves it as it is
+		if s.config.Link {
+			key = AuthKey
+		}
+		if err := s.addDeployment(id, key, u); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// testCertificate is one that nobody trusts.
+func testCertificate() tls.Certificate {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return s.TLS.Certificates[0]
+}
+
 func (s *Stack) addDeployment(name, key string, u *url.URL) error {
-	t, err := fronted.New(fronted.Config{Name: name, URL: u, InsecureSkipVerify: s.config.TLS, Dial: s.Dial})
+	t, err := fronted.New(fronted.Config{Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, Dial: s.Dial})
 	if err != nil {
 		return err
 	}
-	s.ds = append(s.ds, mux.Deployment{Name: name, Key: key, Script: t.Script(), Transport: t, Account: mux.NewAccount(s.config.Slots)})
+	s.ds = append(s.ds, mux.Deployment{
+		Name: name, Key: key, Script: t.Script(), Link: s.config.Link, Transport: t, Account: mux.NewAccount(s.config.Slots, name)})
 	return nil
 }
 
@@ -202,6 +244,9 @@ func (s *Stack) startMux() error {
 		Deployments: s.ds, MaxOps: 50, MaxBytes: 4 << 20,
 		CoalesceStep: 10 * time.Millisecond, CoalesceMax: time.Second,
 		Memory: 256 << 20, Stale: stale, Log: s.config.Log, Stats: s.Stats, UDP: s.UDP,
+	}
+	if s.config.Link {
+		c.Link = &mux.Link{Secret: link.NewSecret(LinkSecret), HedgePercent: 2, Grace: 2 * time.Minute}
 	}
 	if s.config.Mux != nil {
 		s.config.Mux(&c)

@@ -12,47 +12,13 @@ import (
 	"time"
 )
 
-// The whole program's own cost, with a relay that takes no time, each figure
-// beside what plain loopback does in the same run.
+// What the benchmarks of the whole program do, over a relay that takes no time.
 
 type dialer func(ctx context.Context, address string) (net.Conn, error)
 
 func plainDial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", address)
-}
-
-// ways are the ways that the benchmarks measure: what a user has, and what a
-// developer wants to know beside it.
-func ways(b *testing.B, run func(b *testing.B, dial dialer, origin string), handle func(net.Conn)) {
-	for _, w := range []struct {
-		name string
-		cfg  *StackConfig
-	}{
-		{"loopback", nil},
-		{"script", &StackConfig{Scripts: 1}},
-		{"node", &StackConfig{}},
-		{"node-tls", &StackConfig{TLS: true}},
-	} {
-		b.Run(w.name, func(b *testing.B) {
-			dial := dialer(plainDial)
-			if w.cfg != nil {
-				s := NewStack(b, *w.cfg)
-				dial = s.Connect
-				defer func() {
-					b.ReportMetric(float64(s.Stats.Exchanges.Load())/float64(max(b.N, 1)), "exchanges/op")
-				}()
-			}
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				b.Fatal(err)
-			}
-			done := make(chan struct{})
-			go func() { defer close(done); ServeTCP(ln, handle) }()
-			b.Cleanup(func() { ln.Close(); <-done })
-			run(b, dial, ln.Addr().String())
-		})
-	}
 }
 
 const kilobyte = 1024
@@ -85,41 +51,53 @@ func askOnce(dial dialer, origin string) error {
 	return err
 }
 
-func BenchmarkNewConnection(b *testing.B) {
-	ways(b, func(b *testing.B, dial dialer, origin string) {
-		var took []time.Duration
-		for b.Loop() {
-			began := time.Now()
-			if err := askOnce(dial, origin); err != nil {
-				b.Fatal(err)
-			}
-			took = append(took, time.Since(began))
-		}
-		slices.Sort(took)
-		b.ReportMetric(took[len(took)/2].Seconds()*1e3, "p50-ms")
-		b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
-	}, answerOnce)
+// askInTurn is the milliseconds of a request on a new connection, half of them
+// take no more.
+func askInTurn(b *testing.B, dial dialer, origin string) float64 {
+	return p50(b, func() error { return askOnce(dial, origin) })
 }
 
-func BenchmarkNewConnections64(b *testing.B) {
-	ways(b, func(b *testing.B, dial dialer, origin string) {
-		var wg sync.WaitGroup
-		var left atomic.Int64
-		left.Store(int64(b.N))
-		b.ResetTimer()
-		for range 64 {
-			wg.Go(func() {
-				for left.Add(-1) >= 0 {
-					if err := askOnce(dial, origin); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
+// p50 is the milliseconds that do takes, half of them take no more.
+func p50(b *testing.B, do func() error) float64 {
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		if err := do(); err != nil {
+			b.Fatal(err)
 		}
-		wg.Wait()
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "conn/s")
-	}, answerOnce)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
+	return took[len(took)/2].Seconds() * 1e3
+}
+
+// askTogether is how many requests on new connections a second carries, n at
+// once.
+func askTogether(n int) func(*testing.B, dialer, string) float64 {
+	return func(b *testing.B, dial dialer, origin string) float64 {
+		return together(b, n, func() error { return askOnce(dial, origin) })
+	}
+}
+
+// together is how often a second carries do, n at once.
+func together(b *testing.B, n int, do func() error) float64 {
+	var all sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	for range n {
+		all.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := do(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	return float64(b.N) / b.Elapsed().Seconds()
 }
 
 const bulk = 256 << 20
@@ -147,47 +125,68 @@ func drain(r io.Reader) (n int64) {
 	}
 }
 
-func BenchmarkDownload(b *testing.B) {
-	ways(b, func(b *testing.B, dial dialer, origin string) {
-		b.SetBytes(bulk)
-		for b.Loop() {
-			c, err := dial(context.Background(), origin)
-			if err != nil {
-				b.Fatal(err)
-			}
-			c.Write([]byte{1})
-			if n := drain(c); n != bulk {
-				b.Fatalf("%d bytes", n)
-			}
-			c.Close()
+// pull is the MB/s that one stream carries from an origin that pours.
+func pull(b *testing.B, dial dialer, origin string) float64 {
+	return megabytes(b, bulk, func() error {
+		c, err := dial(context.Background(), origin)
+		if err != nil {
+			return err
 		}
-	}, func(c net.Conn) {
 		defer c.Close()
-		io.ReadFull(c, make([]byte, 1))
-		pour(c, bulk)
+		if _, err := c.Write([]byte{1}); err != nil {
+			return err
+		}
+		if n := drain(c); n != bulk {
+			return fmt.Errorf("%d bytes came", n)
+		}
+		return nil
 	})
 }
 
-func BenchmarkUpload(b *testing.B) {
-	ways(b, func(b *testing.B, dial dialer, origin string) {
-		b.SetBytes(bulk)
-		for b.Loop() {
-			c, err := dial(context.Background(), origin)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := pour(c, bulk); err != nil {
-				b.Fatal(err)
-			}
-			c.(interface{ CloseWrite() error }).CloseWrite()
-			text, err := io.ReadAll(c)
-			if string(text) != fmt.Sprint(bulk) {
-				b.Fatalf("the target counted %s, %v", text, err)
-			}
-			c.Close()
+// pourOnce is the origin of pull.
+func pourOnce(c net.Conn) {
+	defer c.Close()
+	_, _ = io.ReadFull(c, make([]byte, 1))
+	_ = pour(c, bulk) // the other end counts
+}
+
+// pushBulk is the MB/s that one stream carries to an origin that counts.
+func pushBulk(b *testing.B, dial dialer, origin string) float64 {
+	return megabytes(b, bulk, func() error {
+		c, err := dial(context.Background(), origin)
+		if err != nil {
+			return err
 		}
-	}, func(c net.Conn) {
 		defer c.Close()
-		fmt.Fprint(c, drain(c))
+		if err := pour(c, bulk); err != nil {
+			return err
+		}
+		closeWrite(c)
+		text, err := io.ReadAll(c)
+		if string(text) != fmt.Sprint(bulk) {
+			return fmt.Errorf("the target counted %s, %w", text, err)
+		}
+		return nil
 	})
+}
+
+// countOnce is the origin of pushBulk.
+func countOnce(c net.Conn) {
+	defer c.Close()
+	_, _ = fmt.Fprint(c, drain(c))
+}
+
+// megabytes is the MB/s of do, which carries size bytes.
+func megabytes(b *testing.B, size int64, do func() error) float64 {
+	began, before := time.Now(), cpuTime()
+	times := 0
+	for b.Loop() {
+		if err := do(); err != nil {
+			b.Fatal(err)
+		}
+		times++
+	}
+	all := float64(size) * float64(times)
+	b.ReportMetric((cpuTime()-before).Seconds()/(all/1e9), "cpu-s/GB") // of both ends and all between
+	return all / 1e6 / time.Since(began).Seconds()
 }

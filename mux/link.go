@@ -1,0 +1,396 @@
+package mux
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/link"
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// Link is what the native link is made with.
+type Link struct {
+	Secret       link.Secret
+	HedgePercent int              // exchanges in a hundred that may be sent twice
+	Grace        time.Duration    // how long flows outlive that no relay works
+	Wall         func() time.Time // the wall clock, which goes on while the machine sleeps; nil is the system's
+}
+
+// A linkLoop is the goroutine that carries flows over the native link. It owns
+// one end of that (link.Conn) and decides what goes into which exchange, when
+// and through which deployment. As the loop of the JSON wire it waits for three
+// things: a flow has something new; an exchange ended; time is up.
+//
+// All exchanges may bring what any flow awaits, so that there is no polling by
+// flow: while flows are open a few exchanges are held by the node, one if little
+// happens, and as many as fill the path in a download (link_send.go).
+type linkLoop struct {
+	m        *Mux
+	lane     *lane
+	ds       []*deployment
+	slots    int
+	pacing   pacing
+	maxBytes int
+	set      Link
+	done     chan *linkExchange
+
+	// The link, once there is one.
+	conn     *link.Conn
+	keys     link.Keys
+	replay   link.Replay
+	node     link.ID // the first that answered: no other is taken for it
+	epoch    link.ID
+	known    bool // node and epoch are
+	early    *buf.Budget
+	number   uint64 // of the latest exchange
+	inFlight []*linkExchange
+
+	// The handshake.
+	hello  *link.Handshake // not nil: one is under way
+	first  []byte          // its message
+	trying int             // its exchanges in flight
+	again  time.Time       // no handshake before
+	tries  int             // that failed in a row
+
+	waiting fifo[*flow] // flows that need a link
+	opening fifo[*flow] // TCP flows that were opened, by time; those that are connected are passed over
+	emptied []*flow     // UDP flows whose datagrams all went
+	dead    deadHosts
+
+	// What waits to be sent, for the pacing.
+	upSince, upLast, upBefore time.Time
+	upFlows, upBytes          int
+	upWait                    time.Duration // how long it may: nothing if it is more than typing
+	resetSince                time.Time
+	ackSince                  time.Time // since when acknowledgements of much are due and nothing is open
+
+	// What is awaited.
+	open        int       // TCP flows from which more may come
+	expecting   int       // of these, that have said something and wait for the answer
+	crowd       time.Time // when several flows were answered at once
+	answeredNow int       // flows that an exchange answers
+	pushed      time.Time // when something came that was not an answer
+	udpUntil    time.Time // a UDP flow counts as open until then
+	report      bool      // the node is to hear soon that an exchange failed
+	grow        int       // exchanges in flight that a download fills
+	pollAt      time.Time
+	unacked     int // bytes that came since the last request
+
+	sent, hedged uint64    // exchanges; and those that went again for being slow
+	avoid        *Account  // of the exchange whose frames go again
+	failing      time.Time // since when no exchange has worked; zero if the latest did
+	walls        time.Time // the wall clock, and
+	monos        time.Time // the other, when they were looked at last
+
+	resting atomic.Bool // no deployment works: for Mux.laneOf
+	timer   *time.Timer
+	closing bool
+	told    bool // closing: the node has been told
+}
+
+func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *linkLoop {
+	if set.Wall == nil {
+		set.Wall = time.Now
+	}
+	l := &linkLoop{
+		m: m, lane: newLane(), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
+		early: buf.NewBudget(m.memory / 8), grow: 1,
+	}
+	l.done = make(chan *linkExchange, l.slots)
+	for _, d := range ds {
+		if d.Limit == 0 {
+			d.Limit = defaultLimit
+		}
+		d.line.init(d.Limit)
+	}
+	l.monos, l.walls = time.Now(), set.Wall()
+	return l
+}
+
+// defaultLimit is how long an exchange may take if nobody said.
+const defaultLimit = 30 * time.Second
+
+func (l *linkLoop) run() {
+	defer close(l.lane.gone)
+	l.timer = time.NewTimer(0) // the handshake comes before the first flow
+	defer l.timer.Stop()
+	for quit := l.m.quit; !l.over(); {
+		select {
+		case f := <-l.lane.wake:
+			l.note(f)
+		case x := <-l.done:
+			l.finish(x)
+		case <-l.timer.C:
+		case <-quit:
+			quit = nil
+			l.close()
+		case <-l.m.ctx.Done():
+		}
+		l.catchUp()
+		now := time.Now()
+		l.lookAtClocks(now)
+		l.fire(now)
+		l.arm(now)
+	}
+	if l.conn != nil {
+		l.conn.Close()
+	}
+	for _, f := range l.m.all(l.lane) {
+		l.letGo(f)
+	}
+}
+
+// catchUp takes in what else has happened, so that it can travel together.
+func (l *linkLoop) catchUp() {
+	for range wakeQueue {
+		select {
+		case f := <-l.lane.wake:
+			l.note(f)
+		case x := <-l.done:
+			l.finish(x)
+		default:
+			return
+		}
+	}
+}
+
+// over reports whether the loop may end.
+func (l *linkLoop) over() bool {
+	if !l.closing || len(l.inFlight) > 0 || l.trying > 0 {
+		return false
+	}
+	return l.told || l.conn == nil || l.m.ctx.Err() != nil
+}
+
+// close ends all flows; the node is told with the next exchange, which also calls
+// back those that it holds.
+func (l *linkLoop) close() {
+	l.closing = true
+	for _, f := range l.m.all(l.lane) {
+		f.side.stop()
+		l.attend(f)
+	}
+}
+
+func (l *linkLoop) note(f *flow) {
+	f.noted.Store(false)
+	l.attend(f)
+}
+
+// attend looks what a flow has to say.
+func (l *linkLoop) attend(f *flow) {
+	if f.state == gone {
+		return
+	}
+	f.side.(linkSide).attend(l)
+}
+
+// letGo ends the loop's interest in f.
+func (l *linkLoop) letGo(f *flow) {
+	if f.state == gone {
+		return
+	}
+	f.state = gone
+	l.m.forget(f)
+	f.side.dropped()
+}
+
+// await keeps a flow until there is a link.
+func (l *linkLoop) await(f *flow) {
+	if f.queue == inNone {
+		f.queue, f.since = inReady, time.Now()
+		l.waiting.push(f)
+	}
+}
+
+// admit lets the waiting flows go on, those that have waited for too long to
+// their end.
+func (l *linkLoop) admit(now time.Time) {
+	for l.waiting.len() > 0 {
+		f := l.waiting.peek()
+		late := now.Sub(f.since) >= openWait
+		if l.conn == nil && !late && !l.closing {
+			return
+		}
+		l.waiting.pop()
+		f.queue = inNone
+		if late && f.state != gone && l.conn == nil {
+			f.side.fail(l.down())
+		}
+		l.attend(f)
+	}
+}
+
+// down is the error of a flow that no relay carried.
+func (l *linkLoop) down() error { return downError(l.ds) }
+
+// shakeHands starts a handshake if one is needed, or sends its message another way
+// if the first is slow.
+func (l *linkLoop) shakeHands(now time.Time) {
+	if l.hello == nil {
+		p := link.HelloParams{Credit: l.creditMost()}
+		if l.conn != nil {
+			p.Prev = l.keys.ID()
+		}
+		h, first, err := link.Hello(l.set.Secret, p.Append(nil))
+		if err != nil {
+			l.m.log.Error("making a handshake failed", "err", err)
+			l.again = now.Add(time.Minute)
+			return
+		}
+		l.hello, l.first = h, first
+	}
+	if l.trying > 0 || now.Before(l.again) {
+		return
+	}
+	d := l.pick(now, noReserve)
+	if d == nil {
+		return
+	}
+	x := l.begin(d, now)
+	x.hello = true
+	l.trying++
+	l.launch(x)
+}
+
+// shook takes the answer to a handshake.
+func (l *linkLoop) shook(x *linkExchange) {
+	l.trying--
+	h := l.hello
+	if h == nil {
+		return // another way was faster
+	}
+	keys, payload, err := h.Finish(x.message)
+	var p link.AnswerParams
+	if err == nil {
+		p, err = link.ParseAnswerParams(payload)
+	}
+	if err != nil {
+		l.tries++
+		l.again = time.Now().Add(double(200*time.Millisecond, l.tries, time.Minute))
+		x.failure = &relay.Failure{Kind: relay.Rejected, Detail: "the answer is not the node's, or the node has another secret", Err: err,
+			Hint: "the secret under [link] must be one of the node's [[node.client]]"}
+		return
+	}
+	if l.known && p.Node != l.node {
+		x.failure = &relay.Failure{Kind: relay.Refused, Detail: "it leads to another node than the other deployments",
+			Hint: "all deployments of one config must lead to one node"}
+		l.again = time.Now()
+		return
+	}
+	l.hello, l.first, l.tries = nil, nil, 0
+	if l.conn != nil && p.Epoch == l.epoch && p.Known {
+		// Somebody said that the node knew the link no more, and that was not true.
+		return
+	}
+	l.adopt(keys, p)
+}
+
+// adopt begins a new link. Whatever streams the one before had are gone with the
+// node's memory of it.
+func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
+	if l.conn != nil {
+		l.m.log.Warn("the node began anew: open connections are reset", "streams", l.conn.Streams())
+		l.breakLink()
+	} else {
+		l.m.log.Info("link to the node is made", "deployments", names(l.ds))
+	}
+	l.keys, l.replay, l.node, l.epoch, l.known = keys, link.Replay{}, p.Node, p.Epoch, true
+	l.conn = link.NewConn(link.Config{
+		Client: true, Window: int(p.Window), Credit: l.creditMost(), Peer: p.Credit,
+		Early: l.early, Unacked: l.m.unacked,
+	}, l)
+	l.admit(time.Now())
+}
+
+// breakLink ends all streams of the link.
+func (l *linkLoop) breakLink() {
+	old := l.conn
+	l.conn = nil
+	for _, s := range old.All() {
+		switch u := s.User.(type) {
+		case *Stream:
+			u.fail(ErrReset)
+			l.letGo(&u.fl.flow)
+		case *UDP:
+			u.lk.s, u.fl.state = nil, fresh // the next datagram opens another
+		}
+	}
+	old.Close()
+	l.open, l.expecting, l.udpUntil = 0, 0, time.Time{}
+	for _, x := range l.inFlight {
+		x.stale = true
+	}
+}
+
+// creditMost is what may have arrived, or be on its way down, in all: three
+// eighths of the memory, so that with what carries it, which is up to four
+// thirds of it, it is within its bounds.
+func (l *linkLoop) creditMost() uint64 { return uint64(l.m.memory / 8 * 3) }
+
+// lookAtClocks finds out that the machine slept: the wall clock is ahead of the
+// one that counts only while it is awake. Connections are dead then, and so is
+// whatever was under way.
+func (l *linkLoop) lookAtClocks(now time.Time) {
+	const asleep = 5 * time.Second
+	wall := l.set.Wall().Round(0)
+	slept := wall.Sub(l.walls) - now.Sub(l.monos)
+	l.walls, l.monos = wall, now
+	if slept < asleep {
+		return
+	}
+	l.m.log.Info("the machine slept", "for", slept.Round(time.Second).String())
+	for _, d := range l.ds {
+		d.Transport.Close()
+	}
+	for _, x := range l.inFlight {
+		l.giveUp(x)
+	}
+	l.failing = time.Time{}
+	l.pollAt = now
+}
+
+func names(ds []*deployment) slog.Value {
+	list := make([]string, len(ds))
+	for i, d := range ds {
+		list[i] = d.Name
+	}
+	return slog.AnyValue(list)
+}
+
+// deadHosts remembers dials that failed, for a browser tries a host that does not
+// answer two or three times, and each would cost an exchange.
+type deadHosts struct{ by map[string]deadHost }
+
+type deadHost struct {
+	err   *wire.DialError
+	until time.Time
+}
+
+const (
+	deadFor  = 30 * time.Second
+	deadMost = 1024
+)
+
+func (d *deadHosts) add(host string, port uint16, err *wire.DialError) {
+	if d.by == nil || len(d.by) >= deadMost {
+		d.by = make(map[string]deadHost)
+	}
+	d.by[joinHostPort(host, port)] = deadHost{err, time.Now().Add(deadFor)}
+}
+
+func (d *deadHosts) find(host string, port uint16) *wire.DialError {
+	if len(d.by) == 0 {
+		return nil
+	}
+	at := joinHostPort(host, port)
+	h, ok := d.by[at]
+	if ok && time.Now().After(h.until) {
+		delete(d.by, at)
+		return nil
+	}
+	return h.err
+}

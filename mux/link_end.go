@@ -1,0 +1,218 @@
+package mux
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"relaymux/mux/link"
+	"relaymux/mux/wire"
+	"relaymux/relay"
+)
+
+// finish takes in what an exchange brought, and draws the consequences.
+func (l *linkLoop) finish(x *linkExchange) {
+	d := x.d
+	d.inFlight--
+	d.Account.inFlight.Add(-1)
+	if x.probe {
+		d.probes--
+	}
+	l.inFlight = slices.DeleteFunc(l.inFlight, func(y *linkExchange) bool { return y == x })
+	now := time.Now()
+	var brought delivery
+	switch {
+	case x.hello && x.failure == nil:
+		l.shook(x)
+	case x.hello:
+		l.trying--
+		l.tries++
+		if x.failure.Kind == relay.Refused && !d.Script {
+			d.text = x.binary // perhaps it lets only the JSON wire's path through
+		}
+		l.again = now.Add(double(200*time.Millisecond, l.tries, 30*time.Second))
+	case !x.stale && l.conn != nil:
+		brought = l.takeIn(x, now)
+	}
+	for _, o := range x.opened {
+		o.b.Release()
+	}
+	x.answer.Release()
+	l.judge(x, brought, now)
+	if !x.hello && x.failure == nil {
+		l.adapt(x, brought, now)
+	}
+}
+
+// A delivery is what an exchange brought.
+type delivery struct {
+	answer *link.Answer
+	bytes  int
+	cut    bool
+}
+
+// takeIn gives the records of an answer to the link.
+func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
+	l.m.stats.Forged.Add(uint64(x.forged))
+	before := l.conn.Received()
+	conn := l.conn
+	l.answeredNow = 0
+	for _, o := range x.opened {
+		if !l.replay.Fresh(o.number) {
+			l.m.stats.Forged.Add(1)
+			continue
+		}
+		receipt, err := conn.Receive(now, o.number, o.b)
+		if err != nil && !errors.Is(err, link.ErrRefused) {
+			l.m.log.Error("the node does not keep to the protocol: the link ends", "err", err)
+			l.breakLink()
+			x.failure = &relay.Failure{Kind: relay.Malformed, Detail: "protocol error", Err: err}
+			return got
+		}
+		if receipt.Answer != nil {
+			got.answer = receipt.Answer
+		}
+	}
+	got.bytes = int(conn.Received() - before)
+	if l.answeredNow > 1 {
+		l.crowd = now
+	}
+	if got.answer != nil && int(got.answer.Records) > len(x.opened) {
+		got.cut = true
+	}
+	x.heard = true
+	if !x.suspect {
+		conn.ExchangeEnded(x.id)
+	}
+	conn.DetectLost(l.late())
+	l.m.stats.Resent.Store(conn.Counts.Resent)
+	if x.unknown || x.failure != nil && x.failure.Kind == relay.Refused {
+		l.verify()
+	}
+	return got
+}
+
+// verify shakes hands anew: somebody says that the node has forgotten the link,
+// which only its own seal can prove.
+func (l *linkLoop) verify() {
+	if l.hello == nil && l.conn != nil {
+		l.shakeHands(time.Now())
+	}
+}
+
+// judge notes how x's deployment did.
+func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
+	d, w := x.d, &x.d.line
+	if f := x.failure; f != nil {
+		if f.Kind == relay.Cancelled {
+			return
+		}
+		if !x.hello && x.poll {
+			w.holdLost(x.took, now)
+		}
+		l.avoid = d.Account
+		if l.failing.IsZero() {
+			l.failing = now
+		}
+		d.failedBy(l.m.log, f, x.took, x.bodyLen)
+		l.rest(now)
+		l.pollAt, l.report = now, true // the node sends what was in it as soon as it knows
+		return
+	}
+	l.failing = time.Time{}
+	held := time.Duration(0)
+	if got.answer != nil {
+		held = time.Duration(got.answer.Held) * time.Millisecond
+	}
+	path := x.learn(w, held)
+	w.took(path)
+	w.held(held, d.Limit, now)
+	if got.cut {
+		w.room = max(w.room/2, roomLeast)
+		l.m.log.Warn("deployment cuts large answers", "deployment", d.Name, "trying", w.room)
+	}
+	d.worked(l.m.log, x.began, path, x.poll)
+	l.resting.Store(false)
+	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
+		l.m.log.Debug("exchange", "deployment", d.Name, "ops", x.ops, "poll", x.poll, "request_bytes", x.bodyLen,
+			"payload_bytes", got.bytes, "took", x.took.Round(time.Millisecond).String(), "held", held.String())
+	}
+}
+
+// learn has w learn from a good exchange, which the node held for so long, and
+// returns how long it was on its way: from the request sent to the answer's first
+// byte, for the bodies are as fast as the line.
+func (x *linkExchange) learn(w *line, held time.Duration) (path time.Duration) {
+	began, _ := x.Began()
+	first, ok := x.First()
+	ended, done := x.Ended()
+	if !ok || !done {
+		return max(x.took-held, time.Microsecond)
+	}
+	w.moved(&w.down, x.answerLen, ended.Sub(first))
+	sent := began
+	if wrote, ok := x.Wrote(); ok && x.bodyLen >= measurable && wrote.Before(first) {
+		w.moved(&w.up, x.bodyLen, wrote.Sub(began))
+		sent = wrote
+	}
+	return max(first.Sub(sent)-held, time.Microsecond)
+}
+
+// rest notes whether any deployment is left.
+func (l *linkLoop) rest(now time.Time) { l.resting.Store(!anyUsable(l.ds, now)) }
+
+// adapt decides how many exchanges the download fills, and when to ask next.
+func (l *linkLoop) adapt(x *linkExchange, got delivery, now time.Time) {
+	const stream = 256 << 10
+	room := x.d.line.answerRoom()
+	switch {
+	case got.answer == nil:
+	case got.bytes >= stream && got.answer.Pending > 0, got.bytes >= room/4*3:
+		l.grow = min(max(2*l.grow, 4), l.growMost(&x.d.line))
+	case got.bytes < room/4 && got.answer.Pending == 0:
+		l.grow = max(1, l.grow-1)
+	}
+	wait := time.Duration(0)
+	if got.bytes > 0 && got.bytes < stream {
+		wait = pollWait(got.bytes, l.floor(), true)
+	}
+	if l.slots == 1 && got.bytes == 0 { // nothing is held: ask the more seldom, the longer nothing came
+		wait = min(max(2*now.Sub(l.pollAt), l.floor()/4), 10*time.Second)
+	}
+	l.pollAt = now.Add(wait)
+}
+
+// expire ends flows for want of a way: those that were never connected after
+// openWait, all of them after the grace.
+func (l *linkLoop) expire(now time.Time) {
+	for l.opening.len() > 0 {
+		f := l.opening.peek()
+		s := f.side.(*Stream)
+		s.mu.Lock()
+		done := s.opened || s.err != nil
+		s.mu.Unlock()
+		if !done && now.Sub(f.since) < openWait {
+			break
+		}
+		l.opening.pop()
+		if !done && f.state != gone && !l.failing.IsZero() && now.Sub(l.failing) >= openWait/2 {
+			s.fail(l.down())
+			l.attend(f)
+		}
+	}
+	if l.failing.IsZero() || now.Sub(l.failing) < l.set.Grace {
+		return
+	}
+	if l.open > 0 {
+		l.m.log.Warn("no relay has worked for too long: open connections are reset", "for", l.set.Grace.String())
+	}
+	err := l.down()
+	for _, f := range l.m.all(l.lane) {
+		if f.state != gone && f.kind == wire.Data {
+			f.side.fail(err)
+			l.attend(f)
+		}
+	}
+	l.failing = time.Time{}
+}

@@ -1,0 +1,542 @@
+package mux
+
+import (
+	"slices"
+	"time"
+
+	"relaymux/mux/link"
+)
+
+// While something of a flow is on its way, what it says next may wait a little for
+// company, a part of a round trip: an eighth if it is little; a fifth if it is a key,
+// of which five a second on a way of 1.5 s are then two an exchange, and no echo is
+// later than 1.3 round trips.
+const (
+	littleShare = 8
+	typingShare = 5
+	typed       = 128 // bytes of a key, in whatever protocol
+)
+
+// noteUpload notes that n bytes of a flow, or its FIN, wait to be sent.
+func (l *linkLoop) noteUpload(lk *linkFlow, n int) {
+	wait := time.Duration(0)
+	switch {
+	case lk.s.Unacked() == 0 || n >= interactive:
+	case n > typed:
+		wait = l.floor() / littleShare
+	default:
+		wait = l.floor() / typingShare
+	}
+	l.noteUp(lk, n, wait)
+}
+
+// noteDatagrams notes that n datagrams wait. Those that follow others wait for
+// company, as a call's do.
+func (l *linkLoop) noteDatagrams(f *flow, n int) {
+	u := f.side.(*UDP)
+	wait := time.Duration(0)
+	if n < burst && u.fl.used > 0 && !l.udpQuiet() {
+		wait = l.floor() / littleShare
+	}
+	l.noteUp(&u.lk, 0, wait)
+	u.fl.used = min(u.fl.used+n, 1<<30)
+	l.touchUDP(f)
+}
+
+// udpQuiet reports whether no exchange is under way that carries something up.
+func (l *linkLoop) udpQuiet() bool {
+	for _, x := range l.inFlight {
+		if x.up > 0 && time.Since(x.began) < l.floor()/2 {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *linkLoop) noteUp(lk *linkFlow, n int, wait time.Duration) {
+	now := time.Now()
+	if l.upSince.IsZero() {
+		l.upBefore, l.upSince, l.upWait = l.upLast, now, wait
+		l.upFlows, l.upBytes = 0, 0
+	}
+	l.upWait = min(l.upWait, wait)
+	l.upBytes += n
+	if lk.counted != l.number+1 { // once for each request
+		lk.counted = l.number + 1
+		l.upFlows++
+		l.upLast = now
+	}
+}
+
+// upAt is when what waits goes up.
+func (l *linkLoop) upAt() time.Time {
+	if l.upSince.IsZero() {
+		return time.Time{} // what goes again, or what a window was missing for
+	}
+	if l.upWait > 0 {
+		return l.upSince.Add(min(l.upWait, l.pacing.max))
+	}
+	busy := 0
+	for _, x := range l.inFlight {
+		if x.up > 0 && !x.heard {
+			busy++
+		}
+	}
+	g := gathering{
+		ops: l.upFlows, bytes: l.upBytes, maxBytes: l.maxBytes,
+		first: l.upSince, last: l.upLast, before: l.upBefore,
+		busy: busy, slots: l.slots, rtt: l.floor(),
+	}
+	if g.ops == 1 && l.upSince.Sub(l.crowd) < crowdPause {
+		g.before = g.first // others have just been answered too, and will say something
+	}
+	at := l.pacing.fireAt(g)
+	return later(at, l.upSince.Add(min(l.floor()/aloneShare, aloneMost)))
+}
+
+// Who is alone on a quiet line waits for next to nothing: for what is said in the
+// same breath. Where several flows were answered at once, they go on at about once.
+const (
+	aloneShare = 1000
+	aloneMost  = 2 * time.Millisecond
+	crowdPause = 30 * time.Millisecond
+)
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// floor is about the shortest way there is, 0 if none is known.
+func (l *linkLoop) floor() (least time.Duration) {
+	for _, d := range l.ds {
+		if w := d.line.least; w > 0 && (least == 0 || w < least) {
+			least = w
+		}
+	}
+	return least
+}
+
+// fire sends what should go now.
+func (l *linkLoop) fire(now time.Time) {
+	l.admit(now)
+	l.expire(now)
+	if l.conn == nil || l.hello != nil {
+		l.shakeHands(now)
+	}
+	if l.conn == nil {
+		return
+	}
+	l.suspect(now)
+	if l.closing {
+		l.sayGoodbye(now)
+		return
+	}
+	for l.conn.HasData() && !l.upAt().After(now) {
+		d := l.pick(now, l.upReserve())
+		if d == nil {
+			break
+		}
+		l.send(d, now)
+	}
+	if at, due := l.restAt(); due && !at.After(now) {
+		if d := l.pick(now, noReserve); d != nil {
+			l.send(d, now)
+		}
+	}
+	for l.asks(now) && !l.pollAt.After(now) {
+		d := l.pick(now, holdReserve)
+		if d == nil {
+			break
+		}
+		l.send(d, now)
+	}
+}
+
+// asks reports whether another exchange is wanted beside those that listen. While
+// something waits for company it is not, for it would take that along.
+func (l *linkLoop) asks(now time.Time) bool {
+	switch {
+	case l.report && l.active(now):
+		return true
+	case l.conn.HasData():
+		return false
+	}
+	return l.listening() < l.wants(now)
+}
+
+// restAt is when what hardly matters goes by itself: resets, windows,
+// acknowledgements of much.
+func (l *linkLoop) restAt() (at time.Time, due bool) {
+	if l.conn.WindowLow() {
+		return time.Time{}, true
+	}
+	if l.conn.HasResets() {
+		if l.resetSince.IsZero() {
+			l.resetSince = time.Now()
+		}
+		return l.resetSince.Add(abortWait), true
+	}
+	l.resetSince = time.Time{}
+	const much = 1 << 20
+	if l.unacked < much || l.active(time.Now()) {
+		l.ackSince = time.Time{}
+		return at, false
+	}
+	if l.ackSince.IsZero() {
+		l.ackSince = time.Now()
+	}
+	return l.ackSince.Add(lazyWait), true
+}
+
+// upReserve is what an upload leaves to others: as soon as one is under way, what
+// polls do, so that a flood never delays an open or a key by a round trip.
+func (l *linkLoop) upReserve() func(*deployment) int {
+	for _, x := range l.inFlight {
+		if x.up > heavySize && !x.heard {
+			return holdReserve
+		}
+	}
+	return noReserve
+}
+
+// active reports whether something may come.
+func (l *linkLoop) active(now time.Time) bool { return l.open > 0 || now.Before(l.udpUntil) }
+
+// listening is how many exchanges may bring something.
+func (l *linkLoop) listening() (n int) {
+	now := time.Now()
+	for _, x := range l.inFlight {
+		if !x.suspect && !x.hello && !x.stale && now.Before(l.renewAt(x)) {
+			n++
+		}
+	}
+	return n
+}
+
+// renewAt is when another exchange should go in the place of x, so that it is there
+// before x leaves the node: what comes between them would wait for a whole way.
+func (l *linkLoop) renewAt(x *linkExchange) time.Time {
+	return x.began.Add(x.hold - min(x.d.line.high-x.d.line.least+20*time.Millisecond, x.hold/4))
+}
+
+// wants is how many should: none if nothing is open, one if little happens, two
+// if several flows wait for an answer, for these do not all come at once; and in
+// a download as many as come back full.
+func (l *linkLoop) wants(now time.Time) int {
+	if !l.active(now) {
+		return 0
+	}
+	want := 1
+	if l.expecting > 1 || now.Sub(l.pushed) < pushesFor {
+		want = 2
+	}
+	return max(1, min(max(want, l.grow), l.slots-max(1, l.slots/5)))
+}
+
+// growMost is how many exchanges a download may fill: what the line carries, if it
+// is known and little, for a body takes lineShare of it.
+func (l *linkLoop) growMost(w *line) int {
+	if w.answerRoom() >= w.room {
+		return l.slots
+	}
+	return 2 + int(w.least/lineShare)
+}
+
+// pushesFor is how long after something came that was no answer another is likely
+// enough to hold two exchanges: one would leave a gap of a round trip.
+const pushesFor = 30 * time.Second
+
+// hold is how long the node may hold an exchange by d. With a single slot it is for
+// as long as an answer may take, and no longer: it is in the way of what is said
+// next.
+func (l *linkLoop) hold(d *deployment) time.Duration {
+	switch {
+	case l.slots > 1:
+		return d.line.hold
+	case l.expecting > 0:
+		return writeWait
+	}
+	return 0
+}
+
+// writeWait is how long the answer to a request is waited for where nothing can be
+// held; also a stock node waits so long.
+const writeWait = 350 * time.Millisecond
+
+// pick chooses a deployment and takes a slot of its account.
+func (l *linkLoop) pick(now time.Time, reserve func(*deployment) int) *deployment {
+	take := func(d *deployment) bool { return d.Account.take(now) }
+	if l.avoid != nil {
+		others := slices.DeleteFunc(slices.Clone(l.ds), func(d *deployment) bool { return d.Account == l.avoid })
+		l.avoid = nil
+		if anyUsable(others, now) {
+			if d := pick(others, now, reserve, take); d != nil {
+				return d
+			}
+		}
+	}
+	return pick(l.ds, now, reserve, take)
+}
+
+func anyUsable(ds []*deployment, now time.Time) bool {
+	return slices.ContainsFunc(ds, func(d *deployment) bool { return d.usable(now) })
+}
+
+// begin starts an exchange through d, of which a slot is taken.
+func (l *linkLoop) begin(d *deployment, now time.Time) *linkExchange {
+	x := &linkExchange{d: d, began: now, binary: d.binary()}
+	if x.probe = d.parkedFor != 0; x.probe {
+		d.probes++
+	}
+	return x
+}
+
+// send makes a request of what there is, and sends it.
+func (l *linkLoop) send(d *deployment, now time.Time) {
+	x := l.begin(d, now)
+	l.number++
+	x.id, x.hold, x.keys = l.number, l.hold(d), &l.keys
+	ask := link.Ask{
+		Hold: uint64(x.hold.Milliseconds()), Keep: uint64(l.wants(now)), Room: uint64(d.line.answerRoom()),
+		Path: uint64(d.line.least.Milliseconds()), Reorder: uint64(l.late().Milliseconds()),
+		Tag: d.Account.tag,
+	}
+	if l.closing {
+		x.hold, ask.Hold, ask.Keep = 0, 0, 0
+	}
+	for _, y := range l.inFlight {
+		if !y.hello && !y.suspect && !y.stale {
+			ask.Awaited = append(ask.Awaited, y.id)
+		}
+	}
+	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
+	x.up = x.m.Payload
+	x.ops = x.m.Ops
+	x.poll = x.m.Empty()
+	l.unacked, l.report = 0, false
+	if !l.conn.HasData() {
+		l.upSince = time.Time{}
+	}
+	l.resetSince = time.Time{}
+	for _, f := range l.emptied {
+		l.attend(f)
+	}
+	l.emptied = l.emptied[:0]
+	l.launch(x)
+}
+
+// opsLimit is one for a probe: what it costs if the deployment still does not work.
+func (l *linkLoop) opsLimit(x *linkExchange) int {
+	if x.probe {
+		return 1
+	}
+	return l.pacing.maxOps
+}
+
+// bodyLimit is how many sealed bytes one body may have.
+func (l *linkLoop) bodyLimit(d *deployment, binary bool) int {
+	limit := l.maxBytes
+	if d.maxBody > 0 {
+		limit = min(limit, d.maxBody)
+	}
+	limit = d.line.bodyMost(limit)
+	if !binary {
+		limit = (limit - textFrame - len(d.Key)) / 4 * 3
+	}
+	return limit - link.RequestHead
+}
+
+func (l *linkLoop) launch(x *linkExchange) {
+	d := x.d
+	l.inFlight = append(l.inFlight, x)
+	d.inFlight++
+	d.Account.inFlight.Add(1)
+	if q := d.Account.Quota; q != nil {
+		q.Spend(x.began)
+	}
+	l.sent++
+	l.m.stats.Exchanges.Add(1)
+	l.m.stats.Ops.Add(uint64(x.ops))
+	if x.poll {
+		l.m.stats.Polls.Add(1)
+	}
+	if x.hello {
+		x.first = l.first
+	}
+	go l.m.carryLink(x, l.done)
+}
+
+// sayGoodbye tells the node of all ends, and calls back what it holds.
+func (l *linkLoop) sayGoodbye(now time.Time) {
+	if l.told {
+		return
+	}
+	if len(l.inFlight) == 0 && !l.conn.HasData() && !l.conn.HasResets() {
+		l.told = true
+		return
+	}
+	if d := l.pick(now, noReserve); d != nil {
+		l.told = true
+		l.send(d, now)
+	}
+}
+
+// bodyPatience is how long a body that moves may still take, at least.
+const bodyPatience = 10 * time.Second
+
+// late is by how much exchanges overtake each other at most, on whatever way.
+func (l *linkLoop) late() time.Duration {
+	late, least, high := time.Second, time.Duration(0), time.Duration(0)
+	now := time.Now()
+	for _, x := range l.inFlight {
+		if first, coming := x.First(); coming { // a body in motion: others may pass it
+			late = max(late, now.Sub(first)+bodyPatience)
+		}
+	}
+	for _, d := range l.ds {
+		if d.line.n == 0 {
+			continue
+		}
+		late = max(late, d.line.late())
+		high = max(high, d.line.high)
+		if least == 0 || d.line.least < least {
+			least = d.line.least
+		}
+	}
+	return max(late, 3*(high-least))
+}
+
+// suspect gives up exchanges that are silent for too long, and sends what they
+// carry another way; and, within the budget for that, what is urgent in those
+// that are merely slow.
+func (l *linkLoop) suspect(now time.Time) {
+	for _, x := range l.inFlight {
+		if x.hello || x.suspect || x.stale {
+			continue
+		}
+		if _, coming := x.First(); coming {
+			continue // a body in motion is not late, however slow the line
+		}
+		switch at, hedge := l.suspectAt(x); {
+		case now.Before(at):
+		case hedge:
+			x.hedged = true
+			if !l.coming() && l.conn.Outstanding(x.id) && l.mayHedge(x, now) {
+				l.hedged++
+				l.m.stats.Hedged.Add(1)
+				l.avoid = x.d.Account
+				l.conn.ExchangeEnded(x.id)
+			}
+		default:
+			l.giveUp(x)
+		}
+	}
+}
+
+// coming reports whether an answer is on its way in, which may tell that what seems
+// late has arrived.
+func (l *linkLoop) coming() bool {
+	for _, x := range l.inFlight {
+		if _, coming := x.First(); coming {
+			return true
+		}
+	}
+	return false
+}
+
+// suspectAt is when to look at x again, and whether that is for a hedge.
+func (l *linkLoop) suspectAt(x *linkExchange) (at time.Time, hedge bool) {
+	from := x.began
+	if wrote, ok := x.Wrote(); ok {
+		from = wrote // a request in motion is not late either
+	} else if _, ok := x.Began(); ok && x.up > measurable {
+		from = time.Now()
+	}
+	w := &x.d.line
+	if !x.hedged && x.up > 0 && x.up <= hedgeMost && w.n > 0 {
+		return from.Add(max(2*w.high, w.least+time.Second)), true
+	}
+	return from.Add(x.hold + w.silence()), false
+}
+
+// hedgeMost is the largest request that is sent twice for being slow.
+const hedgeMost = 64 << 10
+
+// mayHedge reports whether the budget has one more, and another account is there.
+func (l *linkLoop) mayHedge(x *linkExchange, now time.Time) bool {
+	if (l.hedged+1)*100 > (l.sent+50)*uint64(l.set.HedgePercent) {
+		return false
+	}
+	for _, d := range l.ds {
+		if d.Account != x.d.Account && d.usable(now) && (d.Account.Quota == nil || d.Account.Quota.MayHedge(now)) {
+			return true
+		}
+	}
+	return false
+}
+
+// giveUp awaits nothing of x any more, though it keeps its slot for as long as the
+// relay may work on it.
+func (l *linkLoop) giveUp(x *linkExchange) {
+	if x.suspect || x.hello {
+		return
+	}
+	x.suspect = true
+	l.avoid = x.d.Account
+	l.m.stats.Suspected.Add(1)
+	if l.conn != nil && !x.stale {
+		l.conn.ExchangeEnded(x.id)
+	}
+	l.pollAt = time.Time{}
+}
+
+// arm sets the timer to when something is due next.
+func (l *linkLoop) arm(now time.Time) {
+	next := now.Add(time.Minute)
+	due := func(t time.Time) {
+		if t.After(now) && t.Before(next) {
+			next = t
+		}
+	}
+	if l.waiting.len() > 0 {
+		due(l.waiting.peek().since.Add(openWait))
+	}
+	if l.conn == nil || l.hello != nil {
+		due(l.again)
+	}
+	if !l.failing.IsZero() {
+		due(l.failing.Add(l.set.Grace))
+		if l.opening.len() > 0 {
+			due(l.opening.peek().since.Add(openWait))
+		}
+	}
+	for _, d := range l.ds {
+		due(d.retryAt())
+		due(d.until)
+	}
+	if l.conn != nil {
+		if l.conn.HasData() {
+			due(l.upAt())
+		}
+		if at, ok := l.restAt(); ok {
+			due(at)
+		}
+		if l.active(now) {
+			due(l.pollAt)
+			for _, x := range l.inFlight {
+				due(l.renewAt(x))
+			}
+		}
+		due(l.udpUntil)
+		for _, x := range l.inFlight {
+			if !x.hello && !x.suspect && !x.stale {
+				at, _ := l.suspectAt(x)
+				due(at)
+			}
+		}
+	}
+	l.timer.Reset(next.Sub(now))
+}

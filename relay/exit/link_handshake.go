@@ -1,0 +1,71 @@
+package exit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"relaymux/mux/link"
+)
+
+// streamWindow is what a client may send of a stream at first, in bytes: as much
+// as most requests have, and what a slow target may cost.
+const streamWindow = 1 << 20
+
+// errStranger is what a client on the text carriage is told.
+var errStranger = errors.New("link refused: the node knows no such secret")
+
+// hello answers a hello of a known client, and makes a link with it. The same
+// hello within 10 minutes gets the same answer, and makes none.
+func (n *Node) hello(body []byte) ([]byte, error) {
+	t := &n.links
+	answer, err := t.answers.Do(time.Now(), body, func() ([]byte, error) { return n.welcome(body) })
+	switch {
+	case err == nil:
+		return answer, nil
+	case errors.Is(err, link.ErrVersion):
+		n.log.Info("a client of a link speaks another version", "err", err)
+		return nil, fmt.Errorf("link refused: %w", err)
+	}
+	return nil, errStranger
+}
+
+func (n *Node) welcome(body []byte) ([]byte, error) {
+	t := &n.links
+	turn := t.turnNow()
+	a, err := t.responder.Accept(body)
+	if err != nil {
+		return nil, err
+	}
+	p, err := link.ParseHelloParams(a.Payload)
+	if err != nil {
+		return nil, err
+	}
+	prev := t.find(p.Prev)
+	say := link.AnswerParams{
+		Node: t.node, Epoch: t.epoch, Known: prev != nil && prev.client == a.Client,
+		Window: streamWindow, Credit: n.linkCredit(),
+	}
+	answer, keys, err := a.Answer(say.Append(nil))
+	if err != nil {
+		return nil, err
+	}
+	l := newLinkEnd(n, keys, a.Client, link.Config{
+		Window: streamWindow, Credit: say.Credit, Peer: p.Credit, Early: n.uploads, Unacked: n.downloads,
+	})
+	return answer, t.enter(l, turn)
+}
+
+// turnNow is how often the clients were set.
+func (t *links) turnNow() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.turn
+}
+
+// creditLeast is what a link may always send of all its streams together.
+const creditLeast = 1 << 20
+
+// linkCredit is what one link may send beyond what its targets have taken: half of
+// what is free.
+func (n *Node) linkCredit() uint64 { return uint64(max(creditLeast, n.uploads.Free()/2)) }

@@ -1,0 +1,197 @@
+package exit
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"syscall"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/link"
+)
+
+const (
+	// windowLeast is what a stream may send even when memory is short, and
+	// windowMost when it is not: 1.5 s at 250 Mbit/s.
+	windowLeast = 64 << 10
+	windowMost  = 48 << 20
+
+	// windowWithin is, besides two ways, how fast a whole window must have gone
+	// through to be too small.
+	windowWithin = 100 * time.Millisecond
+)
+
+// linkUpload is what the client has sent and the target's socket has not taken yet.
+type linkUpload struct {
+	claim   claim
+	queue   []chunk
+	fin     bool // the client sends no more,
+	rst     bool // because its connection was reset
+	done    bool // FIN is sent, or the direction is broken
+	writing bool // there is a writeLoop
+
+	window int       // what the client may send beyond what has been written
+	used   int       // bytes written since
+	since  time.Time // then
+}
+
+// data queues what the client has sent.
+func (t *linkTCP) data(b *buf.Buf, p []byte) {
+	u := &t.up
+	t.asks()
+	t.l.use.up.Add(uint64(len(p)))
+	if u.done {
+		b.Release()
+		t.s.Consumed(len(p))
+		if t.over && t.s.Finished() { // it would wait for an answer for ever
+			t.cut(link.Aborted, "")
+		}
+		return
+	}
+	u.push(b, p)
+	t.startWriter()
+}
+
+// push appends p, a part of b. Little moves behind the last one, if that has a
+// buffer of its own, so that single bytes do not take a buffer each.
+func (u *linkUpload) push(b *buf.Buf, p []byte) {
+	if n := len(u.queue); n > 0 {
+		if last := &u.queue[n-1]; cap(last.p)-len(last.p) >= len(p) {
+			last.p = append(last.p, p...)
+			b.Release()
+			return
+		}
+	}
+	u.claim.charge(cap(b.B))
+	u.queue = append(u.queue, chunk{b, p})
+}
+
+// clientEnded notes that the client sends no more: a FIN goes out when all is
+// written, or an RST.
+func (t *linkTCP) clientEnded(rst bool) {
+	t.up.fin, t.up.rst = true, rst
+	switch {
+	case rst && (t.up.done || t.conn == nil || !t.up.writing && len(t.up.queue) == 0):
+		t.cut(link.Aborted, "")
+	default:
+		t.startWriter()
+	}
+}
+
+// startWriter has the queue written, once there is a connection.
+func (t *linkTCP) startWriter() {
+	u := &t.up
+	if t.conn == nil || u.writing || u.done || len(u.queue) == 0 && !u.fin {
+		return
+	}
+	u.writing = true
+	t.l.node.work.Go(t.writeLoop)
+}
+
+// writeLoop is the goroutine that writes the queue out, and ends with it.
+func (t *linkTCP) writeLoop() {
+	var chunks []chunk
+	var vec net.Buffers
+	for {
+		if chunks = t.nextWrite(chunks[:0]); len(chunks) == 0 {
+			return
+		}
+		vec = vec[:0]
+		for _, c := range chunks {
+			vec = append(vec, c.p)
+		}
+		unsent := vec // WriteTo eats it
+		k, err := unsent.WriteTo(t.conn)
+		t.wrote(chunks, k, err)
+	}
+}
+
+// nextWrite moves the next chunks to write into chunks. When there are none, what
+// was to happen after the last one happens.
+func (t *linkTCP) nextWrite(chunks []chunk) []chunk {
+	t.l.mu.Lock()
+	defer t.l.mu.Unlock()
+	u := &t.up
+	if k := min(writeBatch, len(u.queue)); k > 0 {
+		chunks = append(chunks, u.queue[:k]...)
+		u.queue = slices.Delete(u.queue, 0, k)
+		return chunks
+	}
+	u.writing, u.queue = false, nil
+	switch {
+	case t.out: // closed by the client, and now flushed
+		t.shut()
+	case u.done || !u.fin:
+	case u.rst:
+		t.cut(link.Aborted, "")
+		t.l.schedule()
+	default:
+		u.done = true
+		closeWrite(t.conn)
+		t.settle()
+	}
+	return chunks
+}
+
+// wrote takes the outcome of a write. A failed one ends this direction; what the
+// target had to say before it went is still read.
+func (t *linkTCP) wrote(chunks []chunk, k int64, err error) {
+	t.l.mu.Lock()
+	defer t.l.mu.Unlock()
+	t.l.node.count.bytesUp.Add(uint64(k))
+	t.consumed(chunks)
+	if err != nil {
+		t.writeFailed(err)
+	}
+	t.l.schedule() // the client may have to be told of its window
+}
+
+// consumed lets go of what was written, or never will be.
+func (t *linkTCP) consumed(chunks []chunk) {
+	n := 0
+	for i, c := range chunks {
+		n += len(c.p)
+		t.up.claim.release(c.b)
+		chunks[i] = chunk{}
+	}
+	t.s.Consumed(n)
+	t.s.SetWindow(t.up.grow(n, t.l.news.way))
+	t.l.conn.SetCredit(t.l.node.linkCredit())
+}
+
+// grow notes that n bytes were written, and returns how large the window is to be.
+// One that is used up faster than the client can hear of that becomes as large as
+// the memory allows.
+func (u *linkUpload) grow(n int, way time.Duration) int {
+	now := time.Now()
+	if u.window == 0 {
+		u.window, u.since = streamWindow, now
+	}
+	if u.used += n; u.used >= u.window {
+		if now.Sub(u.since) <= 2*way+windowWithin {
+			u.window = windowMost
+		}
+		u.used, u.since = 0, now
+	}
+	return min(u.window, max(windowLeast, int(u.claim.most())))
+}
+
+// writeFailed ends the direction. The system reports an RST once, to whoever comes
+// first: when it is the writer, the reader sees nothing but an end, which is not a
+// clean one for that. EPIPE is no news: either the reader has had the RST, or the
+// target had ended by FIN before, and that is how it ended.
+func (t *linkTCP) writeFailed(err error) {
+	if !errors.Is(err, syscall.EPIPE) {
+		t.rst = true
+	}
+	t.endUpload()
+	t.settle()
+}
+
+// endUpload breaks the direction off: what is queued goes nowhere.
+func (t *linkTCP) endUpload() {
+	t.up.done = true
+	t.consumed(t.up.queue)
+	t.up.queue = nil
+}
