@@ -183,6 +183,9 @@ func (l *linkLoop) note(f *flow) {
 // attend looks what a flow has to say.
 func (l *linkLoop) attend(f *flow) {
 	if f.state == gone {
+		if s, ok := f.side.(*Stream); ok {
+			s.digest()
+		}
 		return
 	}
 	f.side.(linkSide).attend(l)

@@ -128,6 +128,18 @@ func (l *linkLoop) closeSaid(s *Stream) {
 	}
 }
 
+// digest tells the link what the application took of a stream that is otherwise
+// over.
+func (s *Stream) digest() {
+	s.mu.Lock()
+	eaten := s.lk.eaten
+	s.lk.eaten = 0
+	s.mu.Unlock()
+	if eaten > 0 && s.lk.s != nil {
+		s.lk.s.Consumed(eaten)
+	}
+}
+
 func (l *linkLoop) openStream(s *Stream) {
 	f, lk := &s.fl.flow, &s.lk
 	s.mu.Lock()

@@ -202,8 +202,11 @@ func (l *linkLoop) upReserve() func(*deployment) int {
 	return noReserve
 }
 
-// active reports whether something may come.
-func (l *linkLoop) active(now time.Time) bool { return l.open > 0 || now.Before(l.udpUntil) }
+// active reports whether something may come: from a target, or the word that what
+// was sent has arrived, without which no more may be sent.
+func (l *linkLoop) active(now time.Time) bool {
+	return l.open > 0 || now.Before(l.udpUntil) || l.conn.Owing() > 0
+}
 
 // listening is how many exchanges may bring something.
 func (l *linkLoop) listening() (n int) {
@@ -236,13 +239,23 @@ func (l *linkLoop) wants(now time.Time) int {
 	return max(1, min(max(want, l.grow), l.slots-max(1, l.slots/5)))
 }
 
-// growMost is how many exchanges a download may fill: what the line carries, if it
-// is known and little, for a body takes lineShare of it.
+// growMost is how many exchanges a download may fill: what the credit allows; or
+// what the line carries, if it is known and little, for a body takes lineShare of
+// it.
 func (l *linkLoop) growMost(w *line) int {
 	if w.answerRoom() >= w.room {
-		return l.slots
+		return min(int(l.creditMost())/w.room+2, l.slots)
 	}
 	return 2 + int(w.least/lineShare)
+}
+
+// path is about the shortest way through d; of one that was never used, the
+// shortest of all.
+func (l *linkLoop) path(d *deployment) time.Duration {
+	if d.line.least > 0 {
+		return max(d.line.least, time.Millisecond)
+	}
+	return l.floor()
 }
 
 // pushesFor is how long after something came that was no answer another is likely
@@ -301,7 +314,7 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 	x.id, x.hold, x.keys = l.number, l.hold(d), &l.keys
 	ask := link.Ask{
 		Hold: uint64(x.hold.Milliseconds()), Keep: uint64(l.wants(now)), Room: uint64(d.line.answerRoom()),
-		Path: uint64(d.line.least.Milliseconds()), Reorder: uint64(l.late().Milliseconds()),
+		Path: uint64(l.path(d).Milliseconds()), Reorder: uint64(l.late().Milliseconds()),
 		Tag: d.Account.tag,
 	}
 	if l.closing {

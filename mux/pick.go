@@ -237,6 +237,8 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 func (d *deployment) succeed(began time.Time, took time.Duration, poll bool) {
 	if began.After(d.failed) {
 		d.fails, d.until, d.mandated, d.parkedFor = 0, time.Time{}, false, 0
+	} else if d.Link && d.parkedFor == 0 {
+		d.fails = 0 // it works in part
 	}
 	switch {
 	case d.floor == 0 || took < d.floor:
@@ -253,13 +255,30 @@ func (d *deployment) succeed(began time.Time, took time.Duration, poll bool) {
 	d.rtt += (took - d.rtt) / 8
 }
 
+// excused is 1 if a failure that began then tells nothing new of a deployment of
+// the link: one connection that breaks takes several exchanges with it, and one lost
+// answer costs the link next to nothing.
+func (d *deployment) excused(f *relay.Failure, began time.Time) int {
+	switch f.Kind {
+	case relay.Broken, relay.Timeout, relay.Malformed, relay.ServerError, relay.Unreachable:
+		if d.fails > 1 && !began.After(d.failed) {
+			return 1
+		}
+	}
+	return 0
+}
+
 // patience is how many failures in a row may be the relay's ordinary losses.
 const patience = 2
 
 // fail notes a failed exchange that took so long, and returns for how long the deployment rests
 // now, 0 if it does not.
 func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) time.Duration {
+	began := now.Add(-took)
 	d.fails++
+	if d.Link {
+		d.fails -= d.excused(f, began)
+	}
 	d.failed = now
 	d.lastWords = d.Name + ": " + f.Error()
 	rest, mandated := coolDown(f, d.fails)

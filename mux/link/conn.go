@@ -100,6 +100,7 @@ type Conn struct {
 	flying  flying    // records that may still be acknowledged
 	newest  time.Time // when the newest acknowledged record was sent
 	message uint64    // counts the messages
+	owing   int       // streams of which something has not arrived
 	given   uint64    // credit that the other end has given
 	spent   uint64    // of it
 
@@ -163,6 +164,10 @@ func (c *Conn) newStream(id uint64, host string, port uint16) *Stream {
 // Streams is how many there are.
 func (c *Conn) Streams() int { return len(c.streams) }
 
+// Owing is how many streams there are of which something that was written, or the
+// end, has not arrived.
+func (c *Conn) Owing() int { return c.owing }
+
 // All returns the streams, in the order of their opening.
 func (c *Conn) All() []*Stream {
 	all := make([]*Stream, 0, len(c.streams))
@@ -181,6 +186,7 @@ func (c *Conn) Close() {
 		c.releaseEarly(&s.in)
 	}
 	clear(c.streams)
+	c.owing = 0
 	c.flying.clear()
 	c.ready, c.control = queue{}, nil
 }
@@ -194,6 +200,7 @@ func (c *Conn) remove(s *Stream) {
 	s.out.drop(c)
 	c.releaseEarly(&s.in)
 	s.out.reset = true // what is still in line is passed over
+	s.count()
 	if s.host != "" {
 		c.h.Over(s)
 	}
@@ -557,6 +564,7 @@ func (c *Conn) takeReset(s *Stream, f *frame) {
 	if !o.reset && !s.Finished() {
 		o.drop(c)
 		o.reset, o.reply, o.code = true, true, Aborted
+		s.count()
 		s.owe(dueReset)
 	}
 	if tell {

@@ -105,6 +105,7 @@ func (c *Conn) acked(x *flight) {
 			if n := s.out.ack(c, f.lo, f.hi); n > 0 {
 				c.h.Acked(s, n)
 			}
+			s.count()
 			s.settle()
 		case kindReset:
 			s.out.resetAck = true

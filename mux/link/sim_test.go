@@ -476,6 +476,9 @@ func (m *sim) check() error {
 				return fmt.Errorf("%s wrote %d bytes into stream %d, %d came, ended %v", d.name, a.wrote, id, b.got, b.ended)
 			}
 		}
+		if n := d.c.Owing(); n != 0 {
+			return fmt.Errorf("the %s is said to owe %d streams something", d.name, n)
+		}
 		if n := d.unacked.Used(); n != 0 {
 			return fmt.Errorf("the %s still keeps %d bytes", d.name, n)
 		}

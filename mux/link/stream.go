@@ -25,6 +25,7 @@ type Stream struct {
 	openAck bool // the other end has the open, or the opened, frame
 	due     due  // control frames that are to go
 
+	owes   bool   // counts in c.owing
 	queued bool   // stands in c.ready
 	batch  uint64 // the message in which it was counted as an op
 	inOp   int    // its bytes in that op
@@ -127,7 +128,21 @@ func (s *Stream) Write(b *buf.Buf, p []byte) {
 	}
 	o.chunks = append(o.chunks, chunk{b: b, p: p, off: o.end})
 	o.end += uint64(len(p))
+	s.count()
 	s.enqueue()
+}
+
+// count has the Conn know whether something that was written has not arrived.
+func (s *Stream) count() {
+	o := &s.out
+	owes := !o.reset && (len(o.chunks) > 0 || o.fin && !o.finAcked)
+	switch {
+	case owes && !s.owes:
+		s.c.owing++
+	case !owes && s.owes:
+		s.c.owing--
+	}
+	s.owes = owes
 }
 
 // CloseWrite ends the writing: FIN follows what was written.
@@ -144,6 +159,7 @@ func (s *Stream) End(code Code, rst bool) {
 	if rst {
 		o.code = code | endRST
 	}
+	s.count()
 	s.enqueue()
 }
 
@@ -154,6 +170,7 @@ func (s *Stream) Reset(code Code, detail string) {
 	if !o.reset {
 		o.drop(s.c)
 		o.reset, o.code, o.detail = true, code, detail[:min(len(detail), maxDetail)]
+		s.count()
 		s.owe(dueReset)
 	}
 	s.stopReceiving()

@@ -18,11 +18,12 @@
 // A TCP session to the address of udpgw ends in the node itself (udpgw.go).
 //
 // The native link (mux/link) comes under POST /tunnel/link, or in an op "link" of a
-// batch, and goes through the files that begin with it:
+// batch, and goes through the files link*.go:
 //
 //	link_http.go  its carriage             link_handshake.go  hellos
 //	link.go  the table of links            link_end.go  one link, and what its Conn says
-//	link_exchange.go  requests, answers    link_timing.go, link_news.go  when to answer
+//	link_records.go  what a request has    link_exchange.go  its wait, and its answer
+//	link_timing.go, link_news.go  when to answer
 //	streams                                link_tcp.go, link_upload.go, link_udp.go
 //
 // Nothing here waits for somebody else's target: dials, reads and writes run in

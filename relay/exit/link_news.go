@@ -9,6 +9,7 @@ import (
 type linkNews struct {
 	first, last time.Time // when the first of it came, and the latest; zero: none
 	alone       time.Time // when the first came that is of no stream, or has waited already
+	low         time.Time // since when the client's windows are low, and there is no other news
 	fresh       []linkFlow
 	waits       map[*linkTCP]struct{} // their clients have sent bytes, and nothing has come
 	way         time.Duration         // the shortest that was known last
@@ -52,7 +53,7 @@ func (l *linkEnd) tell(now time.Time) {
 		n.fresh[i] = nil
 	}
 	n.fresh = n.fresh[:0]
-	n.first, n.last, n.alone = time.Time{}, time.Time{}, time.Time{}
+	n.first, n.last, n.alone, n.low = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	if l.conn.HasNews() {
 		l.grew(now)
 	}
@@ -62,9 +63,13 @@ func (l *linkEnd) tell(now time.Time) {
 // them is being made.
 func (l *linkEnd) tidings(now time.Time) (t tidings) {
 	n := &l.news
-	if t.any = l.answering == 0 && (l.conn.HasNews() || l.conn.WindowLow()); !t.any {
+	if l.answering > 0 {
 		return t
 	}
+	if !l.conn.HasNews() {
+		return n.windows(now, l.conn.WindowLow())
+	}
+	t.any = true
 	if n.first.IsZero() { // what was lost, or could not go before
 		l.urge()
 	}
@@ -86,6 +91,17 @@ func (l *linkEnd) tidings(now time.Time) (t tidings) {
 		}
 	}
 	return t
+}
+
+// windows are tidings of nothing but windows: the client has half of one left.
+func (n *linkNews) windows(now time.Time, low bool) (t tidings) {
+	switch {
+	case !low:
+		n.low = time.Time{}
+	case n.low.IsZero():
+		n.low = now
+	}
+	return tidings{any: low, windows: low, first: n.low, last: n.low}
 }
 
 // expects reports whether a stream is likely to get its first byte soon.

@@ -18,7 +18,9 @@ import (
 )
 
 // secretOf is the secret of a client of the tests.
-func secretOf(name string) link.Secret { return link.NewSecret(name + " has a secret of 32 characters") }
+func secretOf(name string) link.Secret {
+	return link.NewSecret(name + " has a secret of 32 characters")
+}
 
 // clients are those of a node of the tests.
 func clients(names ...string) (list []link.Client) {
@@ -59,19 +61,18 @@ type linkClient struct {
 
 // A linkApp is what the client knows of one stream.
 type linkApp struct {
-	s        *link.Stream
-	got      []byte
-	pkts     []string
-	send     []string // datagrams
-	opened   bool
-	ended    bool
-	rst      bool // with ended
-	reset    bool
-	code     link.Code
-	detail   string
-	over     bool
-	lazy     bool // does not read
-	consumed int
+	s      *link.Stream
+	got    []byte
+	pkts   []string
+	send   []string // datagrams
+	opened bool
+	ended  bool
+	rst    bool // with ended
+	reset  bool
+	code   link.Code
+	detail string
+	over   bool
+	lazy   bool // does not read
 }
 
 const clientWindow = 1 << 20
@@ -250,7 +251,9 @@ func (c *linkClient) until(what string, ok func() bool) {
 }
 
 // connect opens a stream whose open frame goes with the next exchange.
-func (c *linkClient) connect(host string) *linkApp { return c.openStream(host, 80, false, clientWindow) }
+func (c *linkClient) connect(host string) *linkApp {
+	return c.openStream(host, 80, false, clientWindow)
+}
 
 // flow is the same for UDP.
 func (c *linkClient) flow(host string, pkts ...string) *linkApp {

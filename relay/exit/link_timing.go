@@ -48,6 +48,7 @@ type hold struct {
 // zero value is nothing.
 type tidings struct {
 	any         bool
+	windows     bool      // nothing but windows, which can wait for what is worth an answer
 	first, last time.Time // when the first of it came, and the latest
 	urgent      time.Time // when something must go that nobody should have to wait for; zero: nothing
 	expects     bool      // other streams wait for their first byte
@@ -108,6 +109,8 @@ func (t *tidings) due(room int, way time.Duration) time.Time {
 	most := t.first.Add(min(writeLimit, way/gatherShare))
 	at := t.last.Add(linkSettle(way))
 	switch {
+	case t.windows:
+		return t.first.Add(min(bulkMost, way/bulkShare))
 	case t.pending >= room:
 		return t.first
 	case t.pending >= streaming:

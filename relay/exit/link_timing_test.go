@@ -56,6 +56,8 @@ func TestNextAnswer(t *testing.T) {
 		{"bulk that goes on", long(slow), 2, tidings{any: true, first: at(-92 * ms), last: now, pending: streaming}, 0, slow/bulkShare - 92*ms},
 		{"bulk on a long way", long(time.Minute), 2, tidings{any: true, first: at(-98 * ms), last: now, pending: streaming}, 0, 2 * ms},
 		{"less than bulk", long(slow), 2, tidings{any: true, first: now, last: now, pending: streaming - 1, expects: true}, 0, gatherStep},
+		{"a window", long(slow), 2, tidings{any: true, windows: true, first: now, last: now}, 0, slow / bulkShare},
+		{"a window on a long way", long(time.Minute), 2, tidings{any: true, windows: true, first: at(-99 * ms), last: now}, 0, ms},
 		{"a full answer", long(slow), 2, tidings{any: true, first: at(-ms), last: now, pending: room, expects: true, ripe: at(time.Second)}, 0, -ms},
 		{"not quite full", long(slow), 2, tidings{any: true, first: now, last: now, pending: room - 1}, 0, 3 * ms},
 	} {
@@ -106,7 +108,8 @@ func TestLinkHolds(t *testing.T) {
 		if d := <-second; d != 11*time.Second {
 			t.Errorf("the second was answered after %v", d)
 		}
-		if held := c.answer.Held; held != 11000 {
+		_ = c.do(ask(3 * time.Second))
+		if held := c.answer.Held; held != 3000 {
 			t.Errorf("held for %d ms", held)
 		}
 	})
@@ -186,6 +189,6 @@ func TestLinkWindowWakes(t *testing.T) {
 		c.write(a, "little")
 		expect(t, "an exchange with little", 5*time.Second, 5*time.Second, func() { _ = c.do(ask(5 * time.Second)) })
 		c.write(a, string(make([]byte, streamWindow*3/4)))
-		expect(t, "one with much", 0, 5*ms, func() { _ = c.do(ask(5 * time.Second)) })
+		expect(t, "one with much", 0, bulkMost, func() { _ = c.do(ask(5 * time.Second)) })
 	})
 }

@@ -25,11 +25,8 @@ func virtual(t *testing.T, c StackConfig, test func(t *testing.T, s *Stack)) {
 		// Last of all: the test's own goroutines notice that their
 		// connections are gone, when they have slept enough.
 		t.Cleanup(func() { time.Sleep(time.Second) })
-		s := NewStack(t, c)
-		if s.Relay != nil {
-			s.Relay.Set(func(k *Knobs) { k.RTT = rtt })
-		}
-		test(t, s)
+		c.RTT = rtt
+		test(t, NewStack(t, c))
 	})
 }
 

@@ -41,10 +41,11 @@ type StackConfig struct {
 	// all time is virtual inside a testing/synctest bubble.
 	Memory *Network
 
-	Scripts   int  // deployments of the emulated relay that are scripts
-	Workers   int  // and that carry bytes; without either all goes straight to the node
-	Link      bool // the native link, not the JSON wire
-	Slots     int  // of each deployment; 0 is 30
+	Scripts   int           // deployments of the emulated relay that are scripts
+	Workers   int           // and that carry bytes; without either all goes straight to the node
+	Link      bool          // the native link, not the JSON wire
+	Slots     int           // of each deployment; 0 is 30
+	RTT       time.Duration // of the exchanges of the relay, from the first on; Relay.Set changes it
 	Confirmed bool
 	Users     []socks.User
 	TLS       bool // towards the node, and towards the relay if it only has workers
@@ -183,6 +184,7 @@ func (s *Stack) addWay() error {
 		s.config.Relay(&rc)
 	}
 	s.Relay = NewRelay(rc)
+	s.Relay.Set(func(k *Knobs) { k.RTT = s.config.RTT })
 	return nil
 }
 

@@ -1,0 +1,149 @@
+package exit
+
+import (
+	"errors"
+	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/link"
+)
+
+// lostAfter is by how much one record may overtake another at least.
+const lostAfter = time.Second
+
+// An openedRecord is what was in a record, and its number.
+type openedRecord struct {
+	number uint64
+	b      *buf.Buf
+}
+
+// takeRecords takes in the records of a request, and returns the exchange that is
+// to be answered then.
+func (n *Node) takeRecords(body []byte, text bool) (*linkEnd, *linkExchange, error) {
+	id, exchange, sealed, err := link.ParseRequestHead(body)
+	l := n.links.find(id)
+	if err != nil || l == nil {
+		return nil, nil, errNoLink
+	}
+	records, cost, err := l.open(exchange, sealed)
+	defer n.bodies.Return(cost)
+	defer release(records)
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := l.receive(exchange, records, text)
+	return l, x, err
+}
+
+func release(records []openedRecord) {
+	for _, r := range records {
+		r.b.Release()
+	}
+}
+
+// open opens the records of a request, without any lock, into buffers whose cost
+// it charges. What comes after a record that does not open is not looked at.
+func (l *linkEnd) open(exchange uint64, sealed []byte) (records []openedRecord, cost int, err error) {
+	opener := l.keys.Opener(link.Up)
+	for index := uint32(0); len(sealed) > 0; index++ {
+		var record []byte
+		if record, sealed, err = link.NextRecord(sealed); err != nil {
+			break // cut, or forged
+		}
+		b := buf.Get(max(0, len(record)-(link.RecordHead-2)-link.RecordTag))
+		number, plain, err := opener.Open(b.B, record, exchange, index)
+		if err != nil {
+			b.Release()
+			l.node.links.count.forged.Add(1)
+			break
+		}
+		if !l.node.bodies.Try(cap(b.B)) {
+			b.Release()
+			return records, cost, errMemory
+		}
+		b.B = plain
+		cost += cap(b.B)
+		records = append(records, openedRecord{number, b})
+	}
+	if len(records) == 0 {
+		return nil, cost, errNoLink
+	}
+	return records, cost, nil
+}
+
+// receive takes in what a request has brought, which it borrows.
+func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*linkExchange, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return nil, errNoLink
+	}
+	now := time.Now()
+	x := &linkExchange{id: exchange, hold: hold{until: now}, at: now, text: text, wake: make(chan struct{}, 1)}
+	fresh, ask, err := l.takeIn(now, exchange, records)
+	switch {
+	case err != nil:
+		l.node.log.Debug("a link has ended", "client", l.client, "err", err)
+		l.node.links.count.broken.Add(1)
+		l.node.links.drop(l)
+		l.end()
+		return nil, errNoLink
+	case !fresh:
+		l.node.links.count.repeated.Add(1)
+		x.bare = true
+		x.wake <- struct{}{}
+		return x, nil
+	}
+	l.touch()
+	l.proven.Store(true)
+	l.use.exchanges.Add(1)
+	if ask != nil {
+		l.obey(x, ask)
+	}
+	l.freshen()
+	l.parked = append(l.parked, x)
+	if d := way(l.parked); d > 0 {
+		l.news.way = d
+	}
+	l.schedule()
+	return x, nil
+}
+
+// takeIn hands fresh records to the Conn, and reports whether there were any.
+func (l *linkEnd) takeIn(now time.Time, exchange uint64, records []openedRecord) (fresh bool, ask *link.Ask, err error) {
+	for _, r := range records {
+		if !l.replay.Fresh(r.number) {
+			l.node.links.count.replayed.Add(1)
+			continue
+		}
+		fresh = true
+		got, err := l.conn.Receive(now, r.number, r.b)
+		if err != nil && !errors.Is(err, link.ErrRefused) { // a refused one counts as lost
+			return fresh, ask, err
+		}
+		if got.Ask != nil && ask == nil {
+			ask = got.Ask
+		}
+	}
+	if ask != nil {
+		l.conn.Awaited(exchange, ask.Awaited)
+		late := time.Duration(min(ask.Reorder, uint64(linkHold/time.Millisecond))) * time.Millisecond
+		l.conn.DetectLost(max(lostAfter, late))
+	}
+	return fresh, ask, nil
+}
+
+// obey does as an exchange asks.
+func (l *linkEnd) obey(x *linkExchange, ask *link.Ask) {
+	x.until = x.at.Add(time.Duration(min(ask.Hold, uint64(linkHold/time.Millisecond))) * time.Millisecond)
+	x.path = time.Duration(min(ask.Path, uint64(pathMost/time.Millisecond))) * time.Millisecond
+	x.room = int(min(ask.Room, linkAnswer))
+	if x.id >= l.newest {
+		l.newest, l.keep = x.id, int(min(ask.Keep, 1<<20))
+	}
+	if ask.Tag != 0 {
+		if count := l.node.links.accounts.add(ask.Tag, x.at); l.told.due(ask.Tag, count) {
+			l.conn.Report(ask.Tag, count)
+		}
+	}
+}
