@@ -105,14 +105,15 @@ type Conn struct {
 	spent   uint64    // of it
 
 	// Receiving.
-	got       ranges // records
-	gotFloor  uint64
-	ackDue    bool   // something new has come since the last message
-	credit    uint64 // what the other end was told
-	allow     uint64 // beyond consumed, what it is to be told
-	received  uint64 // new bytes of all streams
-	consumed  uint64
-	creditDue bool
+	got        ranges // records
+	gotFloor   uint64
+	ackDue     bool   // something new has come since the last message
+	credit     uint64 // what the other end may send
+	told, sure uint64 // and what it was told, unless that was lost; and what it is known to have heard
+	allow      uint64 // beyond consumed, what it is to be told
+	received   uint64 // new bytes of all streams
+	consumed   uint64
+	creditDue  bool
 
 	asked  uint64 // node: the highest exchange that has told what it awaits
 	f      frame  // scratch
@@ -134,7 +135,7 @@ type usage struct{ tag, count uint64 }
 func NewConn(c Config, h Handler) *Conn {
 	return &Conn{
 		h: h, c: c, streams: make(map[uint64]*Stream),
-		given: c.Peer, credit: c.Credit, allow: c.Credit,
+		given: c.Peer, credit: c.Credit, told: c.Credit, sure: c.Credit, allow: c.Credit,
 	}
 }
 
@@ -149,7 +150,7 @@ func (c *Conn) Open(host string, port uint16, udp, tell bool, window int) *Strea
 	if tell {
 		s.flags |= flagTell
 	}
-	s.in.window, s.in.limit, s.in.told = uint64(window), uint64(window), uint64(window)
+	s.in.begin(uint64(window))
 	s.out.limit = uint64(c.c.Window)
 	s.owe(dueOpen)
 	return s
@@ -431,7 +432,7 @@ func (c *Conn) takeOpen(f *frame) error {
 	s := c.newStream(f.stream, string(f.host), f.port)
 	s.flags = f.flags
 	s.out.limit = f.off
-	s.in.window, s.in.limit, s.in.told = uint64(c.c.Window), uint64(c.c.Window), uint64(c.c.Window)
+	s.in.begin(uint64(c.c.Window))
 	c.h.Open(s)
 	return nil
 }

@@ -94,7 +94,11 @@ func (c *Conn) acked(x *flight) {
 	}
 	for _, f := range x.frames {
 		s := f.s
-		switch f.kind { // of credit there is nothing to be done
+		switch f.kind {
+		case kindCredit:
+			c.sure = max(c.sure, f.hi)
+		case kindWindow:
+			s.in.sure = max(s.in.sure, f.hi)
 		case kindOpen, kindOpened:
 			s.openAck = true
 			s.due &^= dueOpen | dueOpened
@@ -120,7 +124,7 @@ func (c *Conn) lost(x *flight) {
 	c.Counts.Lost++
 	for _, f := range x.frames {
 		if f.kind == kindCredit {
-			c.creditDue = true
+			c.creditDue, c.told = true, c.sure
 			continue
 		}
 		s, o := f.s, &f.s.out
@@ -142,6 +146,7 @@ func (c *Conn) lost(x *flight) {
 			}
 		case kindWindow:
 			if f.hi == s.in.limit && !s.in.done {
+				s.in.told = s.in.sure
 				s.owe(dueWindow)
 			}
 		case kindData, kindEnd:

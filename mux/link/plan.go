@@ -191,7 +191,8 @@ func (p *packer) credit() {
 	if c.creditDue {
 		c.creditDue = false
 		p.frame(func(dst []byte) []byte { return binary.AppendUvarint(append(dst, byte(kindCredit)), c.credit) })
-		p.note(nil, kindCredit, 0, 0)
+		p.note(nil, kindCredit, 0, c.credit)
+		c.told = c.credit
 	}
 	for _, u := range c.usage {
 		p.frame(func(dst []byte) []byte {
@@ -444,7 +445,7 @@ func (c *Conn) HasResets() bool {
 // WindowLow reports whether the other end is about to run out of a window, or of
 // the credit, and there is more to be told.
 func (c *Conn) WindowLow() bool {
-	if c.creditDue && c.received+c.allow/2 > c.credit {
+	if c.creditDue && c.received+c.allow/2 > c.told {
 		return true
 	}
 	for _, s := range c.control {

@@ -101,7 +101,8 @@ type inbound struct {
 	next     uint64 // what has arrived in order
 	consumed uint64 // what the owner is done with
 	limit    uint64 // the window that the other end may use
-	told     uint64 // and the last that a record has told
+	told     uint64 // and the last that a record has told, unless that was lost
+	sure     uint64 // and the last that is known to have arrived
 	window   uint64 // how much beyond consumed it is to be told
 	highest  uint64 // the highest offset seen: what counts against the credit
 	early    []earlyPiece
@@ -110,6 +111,11 @@ type inbound struct {
 	code     Code // of the end: 0 is FIN
 	done     bool // the owner has been told of the end
 	reset    bool
+}
+
+// begin sets the window that the other end knows of from the start.
+func (i *inbound) begin(window uint64) {
+	i.window, i.limit, i.told, i.sure = window, window, window, window
 }
 
 type earlyPiece struct {
