@@ -476,7 +476,13 @@ func (a *app) runNode(args []string) error {
 	log := a.logger(o.level)
 	ctx, stop := untilSignal(log)
 	defer stop()
-	n, err := newService(cfg, log)
+	var identity []byte
+	if dir := config.StateDir(cfg, a.environ); !cfg.Node.Key.IsSet() && dir != "" {
+		if identity, err = exit.LoadIdentity(dir); err != nil {
+			return err
+		}
+	}
+	n, err := newService(cfg, identity, log)
 	if err != nil {
 		return err
 	}
@@ -485,7 +491,39 @@ func (a *app) runNode(args []string) error {
 		attrs = append(attrs, "certificate_sha256", pin)
 	}
 	log.Info("node listens", attrs...)
+	defer onHangup(func() { a.reloadClients(n.node, o, log) })()
 	return n.serve(ctx)
+}
+
+// reloadClients reads the file's clients anew: links of those that are not there
+// any more end at once. A file with a mistake changes nothing.
+func (a *app) reloadClients(n *exit.Node, o options, log *slog.Logger) {
+	cfg, err := a.load(config.Node, o)
+	if err != nil {
+		_ = a.exitCode(err) // which prints every mistake
+		log.Error("the config was not read again: it has mistakes, see above")
+		return
+	}
+	n.SetClients(clients(cfg.Node.Clients))
+	log.Info("clients read again; other keys need a restart", "clients", len(cfg.Node.Clients))
+}
+
+// onHangup calls f at each SIGHUP until it is stopped.
+func onHangup(f func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range signals {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
 }
 
 // A service is a node with its listener.
@@ -497,7 +535,9 @@ type service struct {
 	log    *slog.Logger
 }
 
-func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
+// newService opens the node's port. identity is what a node without a key is known
+// by.
+func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service, error) {
 	c := &cfg.Node
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -509,7 +549,7 @@ func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 		policy.Listen = append(policy.Listen, addr)
 	}
 	s.node, err = exit.New(exit.Config{
-		Key: c.Key.Reveal(), Clients: clients(c.Clients), Diagnostics: c.Diagnostics, Policy: policy,
+		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policy,
 		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
 		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{
@@ -549,7 +589,7 @@ func (s *service) serve(ctx context.Context) error {
 // embed starts a node in this process and points the config's only deployment
 // at it, through the same HTTPS that leads to a node elsewhere.
 func embed(cfg *config.Config, log *slog.Logger) (*service, error) {
-	s, err := newService(cfg, log)
+	s, err := newService(cfg, nil, log)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"relaymux/mux/buf"
 	"relaymux/mux/link"
 	"relaymux/mux/wire"
 	"relaymux/relay"
@@ -43,8 +42,7 @@ type linkLoop struct {
 	replay   link.Replay
 	node     link.ID // the first that answered: no other is taken for it
 	epoch    link.ID
-	known    bool // node and epoch are
-	early    *buf.Budget
+	known    bool   // node and epoch are
 	number   uint64 // of the latest exchange
 	inFlight []*linkExchange
 
@@ -54,11 +52,14 @@ type linkLoop struct {
 	trying int             // its exchanges in flight
 	again  time.Time       // no handshake before
 	tries  int             // that failed in a row
+	claims *deployment     // by which somebody said that the node knows the link no more
 
-	waiting fifo[*flow] // flows that need a link
-	opening fifo[*flow] // TCP flows that were opened, by time; those that are connected are passed over
-	emptied []*flow     // UDP flows whose datagrams all went
-	dead    deadHosts
+	waiting    fifo[*flow]    // flows that need a link
+	opening    fifo[*flow]    // TCP flows that were opened, by time; those that are connected are passed over
+	later      []*link.Stream // whose FIN waits for company,
+	laterSince time.Time      // the first since then
+	emptied    []*flow        // UDP flows whose datagrams all went
+	dead       deadHosts
 
 	// What waits to be sent, for the pacing.
 	upSince, upLast, upBefore time.Time
@@ -77,7 +78,8 @@ type linkLoop struct {
 	report      bool      // the node is to hear soon that an exchange failed
 	grow        int       // exchanges in flight that a download fills
 	pollAt      time.Time
-	unacked     int // bytes that came since the last request
+	quiet       time.Duration // between polls where nothing is held, by how long nothing came
+	unacked     int           // bytes that came since the last request
 
 	sent, hedged uint64    // exchanges; and those that went again for being slow
 	avoid        *Account  // of the exchange whose frames go again
@@ -97,7 +99,7 @@ func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *
 	}
 	l := &linkLoop{
 		m: m, lane: newLane(), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
-		early: buf.NewBudget(m.memory / 8), grow: 1,
+		grow: 1,
 	}
 	l.done = make(chan *linkExchange, l.slots)
 	for _, d := range ds {
@@ -249,9 +251,12 @@ func (l *linkLoop) shakeHands(now time.Time) {
 	if l.trying > 0 || now.Before(l.again) {
 		return
 	}
-	d := l.pick(now, noReserve)
-	if d == nil {
-		return
+	d := l.claims
+	l.claims = nil
+	if d == nil || !d.usable(now) || !d.Account.take(now) {
+		if d = l.pick(now, noReserve); d == nil {
+			return
+		}
 	}
 	x := l.begin(d, now)
 	x.hello = true
@@ -298,13 +303,16 @@ func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
 	if l.conn != nil {
 		l.m.log.Warn("the node began anew: open connections are reset", "streams", l.conn.Streams())
 		l.breakLink()
+		for _, d := range l.ds {
+			d.acquit()
+		}
 	} else {
 		l.m.log.Info("link to the node is made", "deployments", names(l.ds))
 	}
 	l.keys, l.replay, l.node, l.epoch, l.known = keys, link.Replay{}, p.Node, p.Epoch, true
 	l.conn = link.NewConn(link.Config{
 		Client: true, Window: int(p.Window), Credit: l.creditMost(), Peer: p.Credit,
-		Early: l.early, Unacked: l.m.unacked,
+		Early: l.m.budget, Unacked: l.m.unacked,
 	}, l)
 	l.admit(time.Now())
 }
@@ -323,7 +331,7 @@ func (l *linkLoop) breakLink() {
 		}
 	}
 	old.Close()
-	l.open, l.expecting, l.udpUntil = 0, 0, time.Time{}
+	l.open, l.expecting, l.udpUntil, l.later = 0, 0, time.Time{}, nil
 	for _, x := range l.inFlight {
 		x.stale = true
 	}

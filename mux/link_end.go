@@ -85,18 +85,29 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 	if !x.suspect {
 		conn.ExchangeEnded(x.id)
 	}
-	conn.DetectLost(l.late())
+	if !l.uploading() {
+		conn.DetectLost(l.late())
+	}
 	l.m.stats.Resent.Store(conn.Counts.Resent)
 	if x.unknown || x.failure != nil && x.failure.Kind == relay.Refused {
-		l.verify()
+		l.verify(x.d)
 	}
 	return got
 }
 
+// uploading reports whether a large request is on its way. What is sent after it
+// overtakes it, by as long as the line takes for it: that does not mean that it is
+// lost.
+func (l *linkLoop) uploading() bool {
+	return slices.ContainsFunc(l.inFlight, func(x *linkExchange) bool { return x.up > measurable && !x.heard && !x.suspect })
+}
+
 // verify shakes hands anew: somebody says that the node has forgotten the link,
-// which only its own seal can prove.
-func (l *linkLoop) verify() {
+// which only its own seal can prove. It is asked by the way that says so, for that
+// may lead to another node.
+func (l *linkLoop) verify(d *deployment) {
 	if l.hello == nil && l.conn != nil {
+		l.claims = d
 		l.shakeHands(time.Now())
 	}
 }
@@ -105,7 +116,7 @@ func (l *linkLoop) verify() {
 func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	d, w := x.d, &x.d.line
 	if f := x.failure; f != nil {
-		if f.Kind == relay.Cancelled {
+		if f.Kind == relay.Cancelled || x.stale { // a link that is no more says nothing of who carried it
 			return
 		}
 		if !x.hello && x.poll {
@@ -170,15 +181,19 @@ func (l *linkLoop) adapt(x *linkExchange, got delivery, now time.Time) {
 	case got.answer == nil:
 	case got.bytes >= stream && got.answer.Pending > 0, got.bytes >= room/4*3:
 		l.grow = min(max(2*l.grow, 4), l.growMost(&x.d.line))
-	case got.bytes < room/4 && got.answer.Pending == 0:
+	case got.bytes == 0, got.bytes < room/4 && got.answer.Pending == 0: // what is pending may be for somebody who does not read
 		l.grow = max(1, l.grow-1)
 	}
 	wait := time.Duration(0)
 	if got.bytes > 0 && got.bytes < stream {
 		wait = pollWait(got.bytes, l.floor(), true)
 	}
-	if l.slots == 1 && got.bytes == 0 { // nothing is held: ask the more seldom, the longer nothing came
-		wait = min(max(2*now.Sub(l.pollAt), l.floor()/4), 10*time.Second)
+	switch {
+	case got.bytes > 0 || x.up > 0:
+		l.quiet = 0
+	case l.slots == 1: // nothing is held: ask the more seldom, the longer nothing came
+		l.quiet = min(max(2*l.quiet, l.floor()/4), 10*time.Second)
+		wait = l.quiet
 	}
 	l.pollAt = now.Add(wait)
 }

@@ -28,6 +28,8 @@ type linkFlow struct {
 	mark      uint64    // received when the window last grew
 	receiving bool      // counts in linkLoop.open
 	expecting bool      // counts in linkLoop.expecting
+	ended     bool      // the target has said its last
+	later     bool      // its FIN waits for company
 	counted   uint64    // the request that it was counted for, in linkLoop.upFlows
 	came      time.Time // when something came last
 }
@@ -102,7 +104,10 @@ func (s *Stream) attend(l *linkLoop) {
 	if len(bufs) > 0 {
 		l.expect(lk)
 	}
-	if fin {
+	switch {
+	case fin && lk.ended:
+		l.sayLater(lk) // nobody waits for it
+	case fin:
 		l.noteUpload(lk, 0)
 		lk.s.CloseWrite()
 	}
@@ -149,10 +154,25 @@ func (l *linkLoop) openStream(s *Stream) {
 	lk.s.User = s
 	f.state, f.since = open, time.Now()
 	l.opening.push(f)
+	if l.open == 0 && !l.failing.IsZero() {
+		l.failing = f.since // nobody has tried since the latest failure: that was no outage
+	}
 	lk.receiving = true
 	l.open++
 	l.expect(lk)
 	l.noteUp(lk, 0, 0)
+}
+
+// sayLater has a FIN go with whatever goes next, or after a while by itself.
+func (l *linkLoop) sayLater(lk *linkFlow) {
+	if lk.later {
+		return
+	}
+	lk.later = true
+	if len(l.later) == 0 {
+		l.laterSince = time.Now()
+	}
+	l.later = append(l.later, lk.s)
 }
 
 // widen grows the window of a flow that has used it up and keeps up, to what
@@ -312,6 +332,7 @@ func (l *linkLoop) End(ls *link.Stream, rst bool) {
 		return
 	}
 	l.heard(&s.lk)
+	s.lk.ended = true
 	s.mu.Lock()
 	s.opened = true
 	s.in.finish(s.in.next)
@@ -331,7 +352,7 @@ func (l *linkLoop) Reset(ls *link.Stream, code link.Code, detail string) {
 	err := resetError(code, detail)
 	if s, ok := f.side.(*Stream); ok {
 		l.heard(&s.lk)
-		if dial, ok := err.(*wire.DialError); ok && dial.Reason != wire.Failed && dial.Reason != wire.TimedOut {
+		if dial, ok := err.(*wire.DialError); ok && dial.Reason != wire.Failed { // which may be a limit of the node
 			l.dead.add(f.host, f.port, dial)
 		}
 	} else if u := f.side.(*UDP); err != ErrReset {

@@ -91,7 +91,10 @@ func (l *linkLoop) upAt() time.Time {
 		g.before = g.first // others have just been answered too, and will say something
 	}
 	at := l.pacing.fireAt(g)
-	return later(at, l.upSince.Add(min(l.floor()/aloneShare, aloneMost)))
+	if alone := min(l.floor()/aloneShare, aloneMost); g.ops > 1 || alone >= timerGrain {
+		at = later(at, l.upSince.Add(alone))
+	}
+	return at
 }
 
 // Who is alone on a quiet line waits for next to nothing: for what is said in the
@@ -134,6 +137,7 @@ func (l *linkLoop) fire(now time.Time) {
 		l.sayGoodbye(now)
 		return
 	}
+	soon := now.Add(timerGrain)
 	for l.conn.HasData() && !l.upAt().After(now) {
 		d := l.pick(now, l.upReserve())
 		if d == nil {
@@ -146,7 +150,7 @@ func (l *linkLoop) fire(now time.Time) {
 			l.send(d, now)
 		}
 	}
-	for l.asks(now) && !l.pollAt.After(now) {
+	for l.asks(now) && !l.pollAt.After(soon) {
 		d := l.pick(now, holdReserve)
 		if d == nil {
 			break
@@ -154,6 +158,10 @@ func (l *linkLoop) fire(now time.Time) {
 		l.send(d, now)
 	}
 }
+
+// timerGrain is what a timer takes at least in a process that is otherwise idle:
+// waiting for less than that waits for more.
+const timerGrain = time.Millisecond
 
 // asks reports whether another exchange is wanted beside those that listen. While
 // something waits for company it is not, for it would take that along.
@@ -180,6 +188,9 @@ func (l *linkLoop) restAt() (at time.Time, due bool) {
 		return l.resetSince.Add(abortWait), true
 	}
 	l.resetSince = time.Time{}
+	if len(l.later) > 0 {
+		return l.laterSince.Add(lazyWait), true
+	}
 	const much = 1 << 20
 	if l.unacked < much || l.active(time.Now()) {
 		l.ackSince = time.Time{}
@@ -325,6 +336,11 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 			ask.Awaited = append(ask.Awaited, y.id)
 		}
 	}
+	for i, s := range l.later {
+		s.CloseWrite()
+		l.later[i] = nil
+	}
+	l.later = l.later[:0]
 	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
 	x.up = x.m.Payload
 	x.ops = x.m.Ops

@@ -93,6 +93,7 @@ type deployment struct {
 	fails     int // in a row
 	until     time.Time
 	failed    time.Time // the latest failure
+	counted   time.Time // the latest that counts in fails
 	mandated  bool      // the relay itself asked for the pause
 	parkedFor relay.Kind
 	lastWords string // of the latest failure, for a person
@@ -255,17 +256,20 @@ func (d *deployment) succeed(began time.Time, took time.Duration, poll bool) {
 	d.rtt += (took - d.rtt) / 8
 }
 
-// excused is 1 if a failure that began then tells nothing new of a deployment of
-// the link: one connection that breaks takes several exchanges with it, and one lost
-// answer costs the link next to nothing.
-func (d *deployment) excused(f *relay.Failure, began time.Time) int {
-	switch f.Kind {
-	case relay.Broken, relay.Timeout, relay.Malformed, relay.ServerError, relay.Unreachable:
-		if d.fails > 1 && !began.After(d.failed) {
-			return 1
-		}
+// news reports whether a failure that began then tells anything new of a deployment
+// of the link: what was under way when the last one that did became known has the
+// same cause. A connection that breaks takes several exchanges with it, and of a
+// page in the place of answers there are as many as are in flight.
+func (d *deployment) news(began time.Time) bool {
+	return !d.Link || d.fails == 0 || !began.Before(d.counted)
+}
+
+// acquit takes back the rest that it got for having said that the node does not know
+// the link, which was true.
+func (d *deployment) acquit() {
+	if d.parkedFor == relay.Refused || d.parkedFor == relay.Rejected {
+		d.fails, d.until, d.mandated, d.parkedFor = 0, time.Time{}, false, 0
 	}
-	return 0
 }
 
 // patience is how many failures in a row may be the relay's ordinary losses.
@@ -274,10 +278,9 @@ const patience = 2
 // fail notes a failed exchange that took so long, and returns for how long the deployment rests
 // now, 0 if it does not.
 func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) time.Duration {
-	began := now.Add(-took)
-	d.fails++
-	if d.Link {
-		d.fails -= d.excused(f, began)
+	if d.news(now.Add(-took)) {
+		d.fails++
+		d.counted = now
 	}
 	d.failed = now
 	d.lastWords = d.Name + ": " + f.Error()

@@ -185,7 +185,7 @@ func (s *Stream) dropped() {
 	s.out.drop()
 	err, clean := s.err, s.clean
 	s.mu.Unlock()
-	if clean || err == errAborted || err == ErrStopped {
+	if clean || err == nil || err == errAborted || err == ErrStopped { // nil: all has come, and is still being written
 		s.m.log.Debug("flow ended", "host", s.fl.host, "port", s.fl.port)
 	} else {
 		s.m.log.Info("flow failed", "host", s.fl.host, "port", s.fl.port, "reason", err)

@@ -328,6 +328,9 @@ func (c *Conn) Receive(now time.Time, number uint64, b *buf.Buf) (Receipt, error
 	if number >= c.gotFloor {
 		c.got.add(number, number+1)
 	}
+	if len(c.got) > maxSpans {
+		return got, fmt.Errorf("%w: records with too many gaps", ErrProtocol)
+	}
 	c.ackDue = true
 	return got, nil
 }
@@ -428,7 +431,9 @@ func (c *Conn) takeOpen(f *frame) error {
 	case f.port == 0 || len(f.host) == 0:
 		return fmt.Errorf("%w: no destination", ErrProtocol)
 	}
-	c.known.add(f.stream, f.stream+1)
+	if c.known.add(f.stream, f.stream+1); len(c.known) > maxSpans {
+		return fmt.Errorf("%w: streams with too many gaps", ErrProtocol)
+	}
 	s := c.newStream(f.stream, string(f.host), f.port)
 	s.flags = f.flags
 	s.out.limit = f.off
@@ -534,7 +539,8 @@ func (c *Conn) putEarly(i *inbound, off uint64, p []byte, b *buf.Buf) error {
 		return nil
 	}
 	kb, kp := keep(b, p)
-	if !c.c.Early.Try(cap(kb.B)) {
+	// A quarter is left to what comes in order, of others who share the budget too.
+	if g := c.c.Early; g.Free() < g.Limit()/4 || !g.Try(cap(kb.B)) {
 		kb.Release()
 		return ErrRefused
 	}

@@ -31,6 +31,10 @@ const (
 	maxAwaited  = 4096
 	maxAckSpans = 512
 	maxPayload  = 1 << 16
+
+	// maxSpans is how many gaps there may be among the records that came, or the
+	// streams that were opened: many times what overtakes or gets lost.
+	maxSpans = 1 << 14
 )
 
 var errFrame = errors.New("link: malformed frame")

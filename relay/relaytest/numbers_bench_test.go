@@ -18,9 +18,10 @@ var benchWays = []struct {
 	emulator string       // what it goes by, of emulators
 }{
 	{"loopback", nil, ""},
-	{"script", &StackConfig{Scripts: 1}, "script"},
-	{"plain", &StackConfig{}, ""},
-	{"tls", &StackConfig{TLS: true}, ""},
+	{"script", &StackConfig{Link: true, Scripts: 1}, "script"},
+	{"plain", &StackConfig{Link: true, Workers: 1}, "worker"},
+	{"tls", &StackConfig{Link: true, Workers: 1, TLS: true}, "worker"},
+	{"direct", &StackConfig{Link: true}, ""},
 }
 
 // emulators are the kinds of relay, each by what a client posts to it.
