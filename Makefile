@@ -35,9 +35,10 @@ e2e: build
 bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
 
-# A long run under faults.
+# Long runs under faults: of the link alone, of the numbers, of everything.
 soak:
-	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 30m -v ./relay/relaytest
+	RELAYMUX_SOAK=10m go test -run 'TestEveryByteOnce$$' -timeout 30m ./mux/link
+	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 60m -v ./relay/relaytest
 
 lint:
 	sh .ci/lint.sh

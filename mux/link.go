@@ -58,6 +58,7 @@ type linkLoop struct {
 	opening    fifo[*flow]    // TCP flows that were opened, by time; those that are connected are passed over
 	later      []*link.Stream // whose FIN waits for company,
 	laterSince time.Time      // the first since then
+	blocked    []*flow        // TCP flows that have more to say than the link takes
 	emptied    []*flow        // UDP flows whose datagrams all went
 	dead       deadHosts
 
@@ -74,11 +75,14 @@ type linkLoop struct {
 	crowd       time.Time // when several flows were answered at once
 	answeredNow int       // flows that an exchange answers
 	pushed      time.Time // when something came that was not an answer
+	queries     int       // DNS flows that await an answer,
+	dnsUntil    time.Time // and until when that is worth waiting for
 	udpUntil    time.Time // a UDP flow counts as open until then
 	report      bool      // the node is to hear soon that an exchange failed
 	grow        int       // exchanges in flight that a download fills
 	pollAt      time.Time
 	quiet       time.Duration // between polls where nothing is held, by how long nothing came
+	pool        *link.Pool    // of the windows of TCP flows
 	unacked     int           // bytes that came since the last request
 
 	sent, hedged uint64    // exchanges; and those that went again for being slow
@@ -99,7 +103,7 @@ func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *
 	}
 	l := &linkLoop{
 		m: m, lane: newLane(), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
-		grow: 1,
+		grow: 1, pool: link.NewPool(int(m.memory / 8 * 3)),
 	}
 	l.done = make(chan *linkExchange, l.slots)
 	for _, d := range ds {
@@ -199,6 +203,12 @@ func (l *linkLoop) letGo(f *flow) {
 		return
 	}
 	f.state = gone
+	switch u := f.side.(type) {
+	case *Stream:
+		u.lk.window.Release()
+	case *UDP:
+		l.replied(u)
+	}
 	l.m.forget(f)
 	f.side.dropped()
 }

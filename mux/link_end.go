@@ -39,6 +39,7 @@ func (l *linkLoop) finish(x *linkExchange) {
 		o.b.Release()
 	}
 	x.answer.Release()
+	l.unblock()
 	l.judge(x, brought, now)
 	if !x.hello && x.failure == nil {
 		l.adapt(x, brought, now)

@@ -24,8 +24,8 @@ var (
 // A linkFlow is what the link's loop alone knows of a flow, but for eaten.
 type linkFlow struct {
 	s         *link.Stream
-	eaten     int       // bytes that the application took since the loop looked; its flow's mu guards it
-	mark      uint64    // received when the window last grew
+	eaten     int // bytes that the application took since the loop looked; its flow's mu guards it
+	window    link.Growth
 	receiving bool      // counts in linkLoop.open
 	expecting bool      // counts in linkLoop.expecting
 	ended     bool      // the target has said its last
@@ -40,8 +40,7 @@ type linkFlow struct {
 // others; it grows to what fills the path as soon as it was used up and read.
 const (
 	linkWindowFirst = 256 << 10
-	linkWindowLeast = 64 << 10
-	linkWindowMost  = 64 << 20
+	linkWindowLeast = 32 << 10
 )
 
 func (l *linkLoop) firstWindow() int {
@@ -92,8 +91,14 @@ func (s *Stream) attend(l *linkLoop) {
 		l.letGo(f)
 		return
 	}
-	bufs := s.out.takeAll()
-	eaten, waiting := lk.eaten, s.in.bytes
+	bufs, all := s.out.take(nil, l.room(lk.s))
+	for _, b := range bufs {
+		s.out.held -= len(b.B)
+	}
+	if len(bufs) > 0 {
+		s.cond.Broadcast()
+	}
+	eaten := lk.eaten
 	lk.eaten = 0
 	s.mu.Unlock()
 	for _, b := range bufs {
@@ -105,6 +110,8 @@ func (s *Stream) attend(l *linkLoop) {
 		l.expect(lk)
 	}
 	switch {
+	case !all:
+		l.block(f)
 	case fin && lk.ended:
 		l.sayLater(lk) // nobody waits for it
 	case fin:
@@ -112,8 +119,8 @@ func (s *Stream) attend(l *linkLoop) {
 		lk.s.CloseWrite()
 	}
 	if eaten > 0 {
-		l.widen(lk, waiting)
 		lk.s.Consumed(eaten)
+		lk.window.Renew(time.Now(), lk.s, l.floor(), int(l.creditMost()-min(l.creditMost(), l.conn.Held())))
 	}
 	l.closeSaid(s)
 }
@@ -145,12 +152,45 @@ func (s *Stream) digest() {
 	}
 }
 
+// room is how many bytes of a stream may go to the link now: as many as the node
+// takes in, so that what it does not waits with the application; within half of the
+// memory that others leave; and one buffer in any case, so that there is something
+// to go on with.
+func (l *linkLoop) room(s *link.Stream) int {
+	held := s.Unacked()
+	most := min(s.Room(), int(l.m.unacked.Free()+int64(held))/2-held)
+	if s.Unsent() == 0 {
+		most = max(most, buf.Max)
+	}
+	return most
+}
+
+// block has a flow looked at again after the next exchange.
+func (l *linkLoop) block(f *flow) {
+	if f.queue == inNone {
+		f.queue = inStalled
+		l.blocked = append(l.blocked, f)
+	}
+}
+
+// unblock looks again at flows that had more to say than the link took.
+func (l *linkLoop) unblock() {
+	list := l.blocked
+	l.blocked = nil
+	for _, f := range list {
+		f.queue = inNone
+		l.attend(f)
+	}
+}
+
 func (l *linkLoop) openStream(s *Stream) {
 	f, lk := &s.fl.flow, &s.lk
 	s.mu.Lock()
 	tell := s.waits
 	s.mu.Unlock()
-	lk.s = l.conn.Open(f.host, f.port, false, tell, l.firstWindow())
+	first := l.firstWindow()
+	lk.window = l.pool.Grow(first)
+	lk.s = l.conn.Open(f.host, f.port, false, tell, first)
 	lk.s.User = s
 	f.state, f.since = open, time.Now()
 	l.opening.push(f)
@@ -173,20 +213,6 @@ func (l *linkLoop) sayLater(lk *linkFlow) {
 		l.laterSince = time.Now()
 	}
 	l.later = append(l.later, lk.s)
-}
-
-// widen grows the window of a flow that has used it up and keeps up, to what
-// fills the path; and lets it be, or less, if its application does not read.
-func (l *linkLoop) widen(lk *linkFlow, waiting int) {
-	w := lk.s.Window()
-	most := int(max(min((l.m.budget.Free()+int64(waiting))/2, linkWindowMost), linkWindowLeast))
-	switch {
-	case w > most:
-		lk.s.SetWindow(most)
-	case w < most && waiting < w/4 && lk.s.Received()-lk.mark >= uint64(w/4*3):
-		lk.mark = lk.s.Received()
-		lk.s.SetWindow(most)
-	}
 }
 
 // expect notes that an answer is due.
@@ -254,19 +280,33 @@ func (u *UDP) attend(l *linkLoop) {
 }
 
 // How long a UDP flow counts as open after its last datagram, so that an exchange
-// is held for what may come.
+// is held for what may come. A query of DNS has one answer, and nothing follows.
 const (
 	udpOpen    = time.Minute
 	udpOpenDNS = 10 * time.Second
 )
 
-func (l *linkLoop) touchUDP(f *flow) {
-	stays := udpOpen
-	if f.port == portDNS {
-		stays = udpOpenDNS
+// touchUDP notes that a datagram went, or came.
+func (l *linkLoop) touchUDP(u *UDP, went bool) {
+	switch now := time.Now(); {
+	case u.fl.port != portDNS:
+		l.udpUntil = now.Add(udpOpen)
+	case went:
+		l.dnsUntil = now.Add(udpOpenDNS)
+		if !u.lk.expecting {
+			u.lk.expecting = true
+			l.queries++
+		}
+	default:
+		l.replied(u)
 	}
-	if until := time.Now().Add(stays); until.After(l.udpUntil) {
-		l.udpUntil = until
+}
+
+// replied notes that a DNS flow awaits nothing any more.
+func (l *linkLoop) replied(u *UDP) {
+	if u.fl.port == portDNS && u.lk.expecting {
+		u.lk.expecting = false
+		l.queries--
 	}
 }
 
@@ -394,10 +434,6 @@ func (l *linkLoop) Over(ls *link.Stream) {
 // Acked implements link.Handler.
 func (l *linkLoop) Acked(ls *link.Stream, n int) {
 	if s, ok := ls.User.(*Stream); ok {
-		s.mu.Lock()
-		s.out.held -= n
-		s.cond.Broadcast()
-		s.mu.Unlock()
 		l.closeSaid(s)
 	}
 }
@@ -407,7 +443,7 @@ func (l *linkLoop) Datagrams(ls *link.Stream, _ *buf.Buf, pkts [][]byte) {
 	if u, ok := ls.User.(*UDP); ok {
 		u.fl.heard = true
 		u.bring(netip.Addr{}, pkts)
-		l.touchUDP(&u.fl.flow)
+		l.touchUDP(u, false)
 	}
 }
 

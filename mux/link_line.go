@@ -36,6 +36,7 @@ const (
 const (
 	roomMost   = 16 << 20
 	roomLeast  = 64 << 10
+	roomFirst  = 1 << 20
 	bodySmall  = 16 << 10
 	lineShare  = 2 * time.Second // a body takes about that long on the line at most
 	measurable = 64 << 10        // a smaller one tells little of the line
@@ -77,10 +78,10 @@ func (w *line) silence() time.Duration {
 // moved notes that a body of n bytes took so long.
 func (w *line) moved(speed *float64, n int, took time.Duration) {
 	w.body = max(took, w.body*7/8)
-	if n < measurable || took <= 0 {
+	if n < measurable {
 		return
 	}
-	v := float64(n) / took.Seconds()
+	v := float64(n) / max(took, time.Microsecond).Seconds()
 	switch {
 	case *speed == 0:
 		*speed = v
@@ -90,13 +91,12 @@ func (w *line) moved(speed *float64, n int, took time.Duration) {
 }
 
 // answerRoom is how much payload the next answer may bring: what the line carries
-// in lineShare.
+// in lineShare; of a line that is not known, little enough to find out.
 func (w *line) answerRoom() int {
-	room := w.room
-	if w.down > 0 {
-		room = min(room, max(int(w.down*lineShare.Seconds()), roomLeast))
+	if w.down == 0 {
+		return min(w.room, roomFirst)
 	}
-	return room
+	return min(w.room, max(int(w.down*lineShare.Seconds()), roomLeast))
 }
 
 // bodyMost is likewise the most of a request.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/relay"
 )
 
 // While something of a flow is on its way, what it says next may wait a little for
@@ -40,7 +41,7 @@ func (l *linkLoop) noteDatagrams(f *flow, n int) {
 	}
 	l.noteUp(&u.lk, 0, wait)
 	u.fl.used = min(u.fl.used+n, 1<<30)
-	l.touchUDP(f)
+	l.touchUDP(u, true)
 }
 
 // udpQuiet reports whether no exchange is under way that carries something up.
@@ -216,7 +217,7 @@ func (l *linkLoop) upReserve() func(*deployment) int {
 // active reports whether something may come: from a target, or the word that what
 // was sent has arrived, without which no more may be sent.
 func (l *linkLoop) active(now time.Time) bool {
-	return l.open > 0 || now.Before(l.udpUntil) || l.conn.Owing() > 0
+	return l.open > 0 || now.Before(l.udpUntil) || l.queries > 0 && now.Before(l.dnsUntil) || l.conn.Owing() > 0
 }
 
 // listening is how many exchanges may bring something.
@@ -461,6 +462,8 @@ func (l *linkLoop) suspect(now time.Time) {
 			}
 		default:
 			l.giveUp(x)
+			x.d.fail(&relay.Failure{Kind: relay.Timeout, Detail: "silent for too long"}, now.Sub(x.began), now)
+			l.rest(now)
 		}
 	}
 }
@@ -519,7 +522,7 @@ func (l *linkLoop) giveUp(x *linkExchange) {
 	if l.conn != nil && !x.stale {
 		l.conn.ExchangeEnded(x.id)
 	}
-	l.pollAt = time.Time{}
+	l.pollAt, l.report = time.Time{}, true
 }
 
 // arm sets the timer to when something is due next.
@@ -560,6 +563,7 @@ func (l *linkLoop) arm(now time.Time) {
 			}
 		}
 		due(l.udpUntil)
+		due(l.dnsUntil)
 		for _, x := range l.inFlight {
 			if !x.hello && !x.suspect && !x.stale {
 				at, _ := l.suspectAt(x)

@@ -58,13 +58,6 @@ func (o *outbox) take(to []*buf.Buf, limit int) (_ []*buf.Buf, all bool) {
 	return to, rest == 0
 }
 
-// takeAll moves all buffers to the caller. They still count as held.
-func (o *outbox) takeAll() []*buf.Buf {
-	all := o.bufs
-	o.bufs, o.bytes = nil, 0
-	return all
-}
-
 // split sees to it that the first buffer has at most limit bytes, for bodies
 // that max_bytes makes smaller than one read.
 func (o *outbox) split(limit int) {

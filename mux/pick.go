@@ -119,8 +119,14 @@ func (d *deployment) score(known time.Duration) time.Duration {
 	if rtt == 0 {
 		rtt = known
 	}
+	if d.Link && d.fails > 0 && time.Since(d.failed) < wary {
+		rtt *= 2 // else one that is silent, and has nothing in flight, looks the best
+	}
 	return rtt + rtt*time.Duration(d.inFlight)/time.Duration(d.Account.slots)
 }
+
+// wary is for how long a deployment of the link that failed is the second choice.
+const wary = time.Minute
 
 // pick chooses the deployment of the next exchange: of those that are usable
 // the best that has reserve slots free and one more and that try takes, or nil

@@ -130,13 +130,18 @@ func (s *Stream) push(b *buf.Buf) error {
 // linked reports whether it goes by the link.
 func (s *Stream) linked() bool { return s.m.link != nil && s.fl.lane == s.m.link.lane }
 
-// outMost is how many bytes may be on their way up. By the link it is half of what
-// others leave, so that one flow can fill the path. mu is held.
+// linkOutbox is how many bytes of a flow may wait for the link to take them: what
+// comes while it makes one request of them.
+const linkOutbox = 256 << 10
+
+// outMost is how many bytes may wait, or without the link be on their way up. mu is
+// held.
 func (s *Stream) outMost() int {
+	most := int(s.m.outMost.Load())
 	if s.linked() {
-		return max(int(s.m.unacked.Free()+int64(s.out.held))/2, buf.Max)
+		return min(most, linkOutbox)
 	}
-	return int(s.m.outMost.Load())
+	return most
 }
 
 func (s *Stream) writeErr() error {

@@ -1,7 +1,7 @@
-"""Chromium, and a relay of 1.5 s between two processes."""
+"""Chromium, and a relay of 1.5 s between two processes: over the link, but for
+relay_json."""
 
 import hashlib
-import statistics
 import subprocess
 import time
 
@@ -49,6 +49,18 @@ def browser_relay(world):
     return ", ".join(said) + f"; by outcome {emulator.exchanges()}"
 
 
+def relay_json(world):
+    """The page and 5 MiB without a secret: by the JSON wire."""
+    run, proxy, emulator = world.through_relay(wire="json")
+    with clients.chromium(f"socks5://{proxy}") as driver:
+        seconds = clients.load_page(driver, HOSTS, world.origin.http)
+    said, start = f"page {seconds:.2f} s in {emulator.total()} exchanges", time.monotonic()
+    text = curl(f"socks5h://{proxy}", f"http://{HOSTS[0]}:{world.origin.http}/bytes/{DOWNLOAD // 4}")
+    require(hashlib.sha256(text).hexdigest() == world.origin.sha256(DOWNLOAD // 4), "the download differs")
+    require("link to the node" not in run.err(), "there is a link without a secret")
+    return f"{said}, 5 MiB {time.monotonic() - start:.1f} s"
+
+
 def relay_fails(world, knob, outcome):
     """One of two deployments turns into a page while eight downloads run."""
     run, proxy, emulator = world.through_relay()
@@ -89,24 +101,23 @@ def relay_quota(world):
 
 
 def server_first(world):
-    """A banner arrives by itself; a keystroke after 10 s of silence is echoed
-    within 1.1 round trips (median of three)."""
+    """A banner arrives by itself; two keystrokes, each after 10 s of silence, are
+    echoed within 1.2 round trips."""
     _, proxy, emulator = world.through_relay()
     start, echoes = time.monotonic(), []
     with clients.socks5(proxy, HOSTS[0], world.origin.speak_first) as connection:
         require(clients.exactly(connection, len(origin.BANNER)) == origin.BANNER, "another banner")
         banner = time.monotonic() - start
-        for key in (b"a", b"b", b"c"):
+        for key in (b"a", b"b"):
             time.sleep(10)  # silence is what is measured
             pressed = time.monotonic()
             connection.sendall(key)
             require(clients.exactly(connection, 1) == key, "another echo")
             echoes.append(time.monotonic() - pressed)
-    median = statistics.median(echoes)
     figures = (f"banner {banner:.2f} s, echoes {' '.join(f'{e:.2f}' for e in echoes)} s, "
                f"{emulator.total()} exchanges in {time.monotonic() - start:.0f} s")
-    require(median <= 1.1 * ROUND_TRIP, f"median {median:.2f} s is over 1.1 round trips: {figures}")
+    require(max(echoes) <= 1.2 * ROUND_TRIP, f"over 1.2 round trips: {figures}")
     return figures
 
 
-CHECKS = [(browser_embedded, 120), (browser_relay, 180), (relay_decoy, 150), (relay_quota, 150), (server_first, 90)]
+CHECKS = [(browser_embedded, 120), (browser_relay, 180), (relay_json, 90), (relay_decoy, 150), (relay_quota, 150), (server_first, 90)]

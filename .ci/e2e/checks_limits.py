@@ -90,9 +90,9 @@ def latency(proxy, port):
 
 
 def settled(program):
-    """Resident memory once garbage has been collected: the least of 15 s."""
+    """Resident memory once garbage has been collected: the least of 7 s."""
     least = program.resident()
-    for _ in range(15):
+    for _ in range(7):
         time.sleep(1)
         least = min(least, program.resident())
     return least

@@ -283,7 +283,7 @@ def outstanding(client, target, count, seconds):
 
 
 def udp_relay(world):
-    """PySocks through a script of 0.3 s and two processes."""
+    """PySocks through a script of 0.3 s and two processes, over the link."""
     program, proxy, emulator = world.through_relay(round_trip=0.3)
     origin = origin_udp.OriginUDP()
     start = time.monotonic()

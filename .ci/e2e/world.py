@@ -1,5 +1,6 @@
 """The programs under test: started for one check, stopped and inspected after it."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,7 +9,8 @@ import secrets
 import signal
 import subprocess
 import time
-import urllib.request
+
+from parts import Emulator, Namespace, Node
 
 HOSTS = [f"h{i}.e2e.test" for i in range(10)]  # known only in the node's /etc/hosts
 ROUND_TRIP = 1.5                                # seconds, of the emulated relay
@@ -74,46 +76,29 @@ class Program:
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.name} still runs after {seconds} s") from None
 
+    def kill(self):
+        """Ends it as kill -9 does."""
+        self.process.kill()
+        self.wait(10)
+
     def files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def connections(self, port):
+        """How many TCP connections it has to that port (proc_net(5): state 1 is
+        ESTABLISHED; 8 is CLOSE_WAIT, which ends only with the socket)."""
+        own = set()
+        for file in os.scandir(f"/proc/{self.process.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed by now
+                own.add(os.readlink(file.path))
+        with open(f"/proc/{self.process.pid}/net/tcp", encoding="ascii") as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        return sum(row[2].endswith(f":{port:04X}") and row[3] in ("01", "08") and f"socket:[{row[9]}]" in own for row in rows)
 
     def resident(self):
         """Resident memory in bytes (VmRSS of proc(5))."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1]) << 10
-
-
-class Emulator:
-    """The emulated script relay's control endpoint (relaytest/cmd/relayemu)."""
-
-    def __init__(self, program):
-        self.relay, self.control = program.find(r"relay (\S+) control (\S+)")
-        self.direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def set(self, deployment, **knobs):
-        url = f"http://{self.control}/knobs?id={deployment}"
-        self.direct.open(url, json.dumps(knobs).encode(), timeout=10).close()
-
-    def exchanges(self, deployment=None):
-        """How many exchanges have ended, by their outcome."""
-        url = f"http://{self.control}/stats" + (f"?id={deployment}" if deployment else "")
-        with self.direct.open(url, timeout=10) as answer:
-            return json.load(answer)["Exchanges"] or {}
-
-    def total(self, deployment=None):
-        return sum(self.exchanges(deployment).values())
-
-
-class Namespace:
-    """A network of its own, with a loopback that is up and nothing else. It is
-    there while a program of ours runs in it."""
-
-    def __init__(self, program):
-        program.find("namespace ready")
-        self.pid = program.process.pid
-
-    def inside(self, argv):
-        return ["nsenter", f"--net=/proc/{self.pid}/ns/net", *argv]
 
 
 class World:
@@ -129,7 +114,8 @@ class World:
 
     def __exit__(self, kind, *_):
         codes = {}
-        for program in reversed(self.programs):
+        last_first = reversed(self.programs)
+        for program in sorted(last_first, key=lambda program: not program.name.endswith("-run")):  # whose end the node is told
             if not program.stopped:
                 codes[program.name] = self.stop(program)
         if kind is None:
@@ -194,66 +180,46 @@ class World:
         program = self.start(argv, "run", environ)
         return program, proxy_of(program)
 
-    def node(self):
-        """relaymux node, and its address and key."""
-        key = self.secret()
-        config = self.write("node.toml", f"""
-[node]
-listen = "127.0.0.1:0"
-plain = true
-key = "{key}"
-[node.egress]
-allow_private = true
-""")
-        program = self.start(self.with_hosts([self.tools.relaymux, "node", "--config", config]), "node")
-        (address,) = program.find(r'"msg":"node listens","address":"([^"]+)"')
-        return program, address, key
+    def node(self, clients=("e2e",), reap="180s"):
+        """relaymux node, which those may make links with."""
+        return Node(self, clients, reap)
 
-    def emulator(self, node, node_key, deployments, round_trip):
-        """The script relay in front of a node, and the key it asks for."""
+    def emulator(self, node, scripts=(), workers=(), round_trip=ROUND_TRIP):
+        """Scripts and workers in front of a node."""
         key = self.secret()
-        argv = [self.tools.relayemu, "-node", f"http://{node}", "-deployments", ",".join(deployments),
-                "-rtt", f"{round_trip}s", "-certificate", self.tools.certificate,
+        argv = [self.tools.relayemu, "-node", f"http://{node.address}", "-deployments", ",".join(scripts),
+                "-workers", ",".join(workers), "-rtt", f"{round_trip}s", "-certificate", self.tools.certificate,
                 "-echo", "https://script.googleusercontent.com"]
-        environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node_key}
-        return Emulator(self.start(argv, "relayemu", environ)), key
+        environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node.key}
+        return Emulator(self.start(argv, "relayemu", environ), key, scripts, self.tools.certificate)
 
-    def proxy(self, text, name="run.toml"):
-        """relaymux run with a config of that text."""
-        config = self.write(name, text)
-        program = self.start([self.tools.relaymux, "run", "--config", config], "run")
-        return program, proxy_of(program)
-
-    def direct(self, host="127.0.0.1", users="[]"):
-        """run -> node. Returns both, and run's host:port."""
-        node, address, key = self.node()
-        program, proxy = self.proxy(f"""
+    def proxy(self, deployments, secret=None, host="127.0.0.1", users="[]", grace="120s", flags=()):
+        """relaymux run through deployments, over the link if there is a secret.
+        Returns it and its host:port."""
+        link = f'[link]\nsecret = "{secret}"\ngrace = "{grace}"\n' if secret else ""
+        name = os.path.join(self.directory, str(len(self.programs)))
+        config = self.write(f"{name}-run.toml", f"""
 [proxy]
 listen = "{host}:0"
 users = {users}
-[[deployment]]
-name = "direct"
-url = "http://{address}"
-key = "{key}"
-""")
-        return node, program, proxy
+[state]
+dir = "{name}-state"
+{link}{deployments}""")
+        program = self.start([self.tools.relaymux, "run", "--config", config, *flags], "run")
+        return program, proxy_of(program)
 
-    def through_relay(self, deployments=("d1", "d2"), round_trip=ROUND_TRIP):
-        """run -> emulated relay -> node. Returns run, its host:port and the emulator."""
-        _, node, node_key = self.node()
-        emulator, key = self.emulator(node, node_key, deployments, round_trip)
-        text = '[proxy]\nlisten = "127.0.0.1:0"\n'
-        for name in deployments:
-            text += f"""
-[[deployment]]
-name = "{name}"
-url = "https://script.google.com/macros/s/{name}/exec"
-key = "{key}"
-connect_to = "{emulator.relay}"
-server_name = "www.google.com"
-ca_file = "{self.tools.certificate}"
-"""
-        program, proxy = self.proxy(text)
+    def direct(self, host="127.0.0.1", users="[]"):
+        """run -> node, over the link. Returns both, and run's host:port."""
+        node = self.node()
+        program, proxy = self.proxy(node.deployment(), node.secrets["e2e"], host, users)
+        return node.program, program, proxy
+
+    def through_relay(self, scripts=("d1", "d2"), round_trip=ROUND_TRIP, wire="link"):
+        """run -> emulated scripts -> node. Returns run, its host:port and the emulator."""
+        node = self.node()
+        emulator = self.emulator(node, scripts, round_trip=round_trip)
+        deployments = "".join(emulator.deployment(name, f'wire = "{wire}"\n') for name in scripts)
+        program, proxy = self.proxy(deployments, node.secrets["e2e"] if wire == "link" else None)
         return program, proxy, emulator
 
 

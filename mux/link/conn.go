@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"relaymux/mux/buf"
-	"relaymux/mux/wire"
 )
 
 // A Handler is the owner of a Conn. All its methods are called from within the
@@ -71,8 +70,8 @@ type Config struct {
 var (
 	ErrProtocol = errors.New("link: protocol error")
 
-	// ErrRefused refuses a record, which is as if it had got lost: there is no
-	// memory for what came out of order.
+	// ErrRefused, which does not end it, refuses a record, which is as if it had got
+	// lost: there is no memory for what came out of order.
 	ErrRefused = errors.New("link: no room for what came out of order")
 )
 
@@ -88,8 +87,10 @@ type Conn struct {
 
 	streams map[uint64]*Stream
 	next    uint64 // client: the id of the next stream
+	lowest  uint64 // client: no stream below it is there
 	known   ranges // node: ids that were opened, from Ask.Streams on
 	floor   uint64 // node: ids below are over if they are not in streams
+	dead    int    // of streams: given up at this end, and the other end is still to say that it knows
 
 	ready   queue     // streams that have something to send
 	control []*Stream // streams that owe control frames
@@ -101,13 +102,14 @@ type Conn struct {
 	newest  time.Time // when the newest acknowledged record was sent
 	message uint64    // counts the messages
 	owing   int       // streams of which something has not arrived
+	unsent  uint64    // bytes of streams that were never sent
+	again   uint64    // and those that got lost
 	given   uint64    // credit that the other end has given
 	spent   uint64    // of it
 
 	// Receiving.
 	got        ranges // records
 	gotFloor   uint64
-	ackDue     bool   // something new has come since the last message
 	credit     uint64 // what the other end may send
 	told, sure uint64 // and what it was told, unless that was lost; and what it is known to have heard
 	allow      uint64 // beyond consumed, what it is to be told
@@ -185,9 +187,10 @@ func (c *Conn) Close() {
 	for _, s := range c.streams {
 		s.out.drop(c)
 		c.releaseEarly(&s.in)
+		s.out.reset, s.in.done = true, true // their owners may not know yet
 	}
 	clear(c.streams)
-	c.owing = 0
+	c.owing, c.dead = 0, 0
 	c.flying.clear()
 	c.ready, c.control = queue{}, nil
 }
@@ -200,6 +203,9 @@ func (c *Conn) remove(s *Stream) {
 	delete(c.streams, s.id)
 	s.out.drop(c)
 	c.releaseEarly(&s.in)
+	if s.out.reset {
+		c.dead--
+	}
 	s.out.reset = true // what is still in line is passed over
 	s.count()
 	if s.host != "" {
@@ -207,13 +213,12 @@ func (c *Conn) remove(s *Stream) {
 	}
 }
 
-// lowest is the lowest id of a stream that is not over. Client.
-func (c *Conn) lowest() uint64 {
-	low := c.next
-	for id := range c.streams {
-		low = min(low, id)
+// low is the lowest id of a stream that is not over. Client.
+func (c *Conn) low() uint64 {
+	for c.lowest < c.next && c.streams[c.lowest] == nil {
+		c.lowest++
 	}
-	return low
+	return c.lowest
 }
 
 // Report has the client told how many exchanges an account has used. Node.
@@ -241,10 +246,15 @@ func (c *Conn) Received() uint64 { return c.received }
 func (c *Conn) Held() uint64 { return c.received - c.consumed }
 
 func (c *Conn) offerCredit() {
-	if limit := c.consumed + c.allow; limit > c.credit && limit-c.credit >= c.allow/4 {
+	if limit := c.consumed + c.allow; limit > c.credit && limit-c.credit >= c.freeCredit()/16 {
 		c.creditDue = true
 	}
 }
+
+// freeCredit is what is left of the credit's size beside what has come and is not
+// consumed: if much of it belongs to streams that nobody reads, a little more is
+// much for the others.
+func (c *Conn) freeCredit() uint64 { return c.allow - min(c.allow, c.Held()) }
 
 func (c *Conn) consume(n uint64) {
 	c.consumed += n
@@ -263,7 +273,7 @@ func (c *Conn) creditLeft() uint64 { return c.given - c.spent }
 
 func (c *Conn) spend(n uint64) { c.spent += n }
 
-// free releases an acknowledged chunk.
+// free releases a chunk that is not needed any more.
 func (c *Conn) free(ch *chunk) {
 	if c.c.Unacked != nil {
 		c.c.Unacked.Return(cap(ch.b.B))
@@ -282,7 +292,7 @@ func (c *Conn) releaseEarly(i *inbound) {
 
 // A Receipt is what a record was.
 type Receipt struct {
-	Ask    *Ask    // if it had one; valid until the next Receive
+	Ask    *Ask    // if it had one
 	Answer *Answer // likewise
 }
 
@@ -331,7 +341,6 @@ func (c *Conn) Receive(now time.Time, number uint64, b *buf.Buf) (Receipt, error
 	if len(c.got) > maxSpans {
 		return got, fmt.Errorf("%w: records with too many gaps", ErrProtocol)
 	}
-	c.ackDue = true
 	return got, nil
 }
 
@@ -351,10 +360,7 @@ func (c *Conn) take(now time.Time, f *frame, b *buf.Buf) error {
 	case kindAck:
 		return c.takeAck(now, f.spans)
 	case kindCredit:
-		if f.off > c.given {
-			c.given = f.off
-			c.credited()
-		}
+		c.takeCredit(f.off)
 		return nil
 	case kindOpen:
 		return c.takeOpen(f)
@@ -374,7 +380,7 @@ func (c *Conn) take(now time.Time, f *frame, b *buf.Buf) error {
 	case kindData, kindEnd:
 		return c.takeData(s, f, b)
 	case kindReset:
-		c.takeReset(s, f)
+		return c.takeReset(s, f)
 	case kindWindow:
 		if f.off > s.out.limit {
 			s.out.limit = f.off
@@ -398,13 +404,23 @@ func (c *Conn) stray(f *frame) error {
 		return ErrRefused // its open frame is in another record, which is still to come
 	}
 	// It was given up, and that overtook its open frame, which must not open it.
-	c.known.add(f.stream, f.stream+1)
+	if err := c.know(f.stream); err != nil {
+		return err
+	}
 	s := c.newStream(f.stream, "", 0) // the handler never hears of it
-	s.in.done, s.in.reset, s.in.limit = true, true, uint64(c.c.Window)
-	c.highest(&s.in, min(f.off, s.in.limit)) // what was sent of it counts against the credit
-	s.stopReceiving()
-	s.out.reset, s.out.reply = true, true
-	s.owe(dueReset)
+	s.in.begin(uint64(c.c.Window))
+	return c.takeReset(s, f)
+}
+
+// know notes that an id was opened, or is never to be. That is refused while too
+// many are dead, for these take memory without a place at the node.
+func (c *Conn) know(id uint64) error {
+	if c.dead >= maxDead {
+		return ErrRefused
+	}
+	if c.known.add(id, id+1); len(c.known) > maxSpans {
+		return fmt.Errorf("%w: streams with too many gaps", ErrProtocol)
+	}
 	return nil
 }
 
@@ -431,8 +447,8 @@ func (c *Conn) takeOpen(f *frame) error {
 	case f.port == 0 || len(f.host) == 0:
 		return fmt.Errorf("%w: no destination", ErrProtocol)
 	}
-	if c.known.add(f.stream, f.stream+1); len(c.known) > maxSpans {
-		return fmt.Errorf("%w: streams with too many gaps", ErrProtocol)
+	if err := c.know(f.stream); err != nil {
+		return err
 	}
 	s := c.newStream(f.stream, string(f.host), f.port)
 	s.flags = f.flags
@@ -443,7 +459,7 @@ func (c *Conn) takeOpen(f *frame) error {
 }
 
 func (c *Conn) takeOpened(s *Stream, addr []byte) {
-	if !c.c.Client || s.out.reset {
+	if !c.c.Client || s.out.reset || s.opened {
 		return
 	}
 	if a, ok := netip.AddrFromSlice(addr); ok {
@@ -458,7 +474,7 @@ func (c *Conn) takeData(s *Stream, f *frame, b *buf.Buf) error {
 	i := &s.in
 	end := f.off + uint64(len(f.payload))
 	switch {
-	case s.UDP(), end > i.limit, i.ended && end > i.end, f.kind == kindEnd && i.ended && end != i.end:
+	case s.UDP(), end > i.limit, i.ended && end > i.end:
 		return fmt.Errorf("%w: bytes beyond the window or the end: %d of stream %d, window %d, end %d", ErrProtocol, end, s.id, i.limit, i.end)
 	case f.kind == kindEnd && end < i.highest:
 		return fmt.Errorf("%w: an end before what has come", ErrProtocol)
@@ -466,13 +482,15 @@ func (c *Conn) takeData(s *Stream, f *frame, b *buf.Buf) error {
 	if f.kind == kindEnd && !i.ended {
 		i.ended, i.end, i.code = true, end, f.code
 	}
+	before := i.highest
 	c.highest(i, end)
 	if c.received > c.credit {
 		return fmt.Errorf("%w: more than the credit", ErrProtocol)
 	}
 	if i.done {
-		c.consume(i.highest - i.consumed)
-		i.consumed = i.highest
+		fresh := i.highest - before // of a stream that was given up: nobody will take it
+		i.consumed += fresh
+		c.consume(fresh)
 		s.settle()
 		return nil
 	}
@@ -500,18 +518,31 @@ func (c *Conn) put(s *Stream, off uint64, p []byte, b *buf.Buf) error {
 	i.next += uint64(len(p))
 	kb, kp := keep(b, p)
 	c.h.Data(s, kb, kp)
-	for len(i.early) > 0 && i.early[0].off <= i.next && !i.done {
-		e := i.early[0]
-		i.early = slices.Delete(i.early, 0, 1)
-		c.c.Early.Return(cap(e.b.B))
-		if skip := i.next - e.off; skip < uint64(len(e.p)) {
-			i.next += uint64(len(e.p)) - skip
-			c.h.Data(s, e.b, e.p[skip:])
-		} else {
-			e.b.Release()
-		}
+	if len(i.early) > 0 && i.early[0].off <= i.next {
+		c.deliverEarly(s)
 	}
 	return nil
+}
+
+// deliverEarly delivers what waited for what has come now.
+func (c *Conn) deliverEarly(s *Stream) {
+	i := &s.in
+	ready := 0
+	for end := i.next; ready < len(i.early) && i.early[ready].off <= end; ready++ {
+		end = max(end, i.early[ready].off+uint64(len(i.early[ready].p)))
+	}
+	pieces := slices.Clone(i.early[:ready]) // which the handler may end
+	i.early = slices.Delete(i.early, 0, ready)
+	for _, e := range pieces {
+		c.c.Early.Return(cap(e.b.B))
+		skip := i.next - e.off
+		if i.done || skip >= uint64(len(e.p)) {
+			e.b.Release()
+			continue
+		}
+		i.next += uint64(len(e.p)) - skip
+		c.h.Data(s, e.b, e.p[skip:])
+	}
 }
 
 // keep returns p in a buffer that its next owner owns: b itself if p is at least
@@ -538,6 +569,9 @@ func (c *Conn) putEarly(i *inbound, off uint64, p []byte, b *buf.Buf) error {
 	if dup && len(i.early[at].p) >= len(p) {
 		return nil
 	}
+	if len(i.early) >= maxEarly {
+		return ErrRefused
+	}
 	kb, kp := keep(b, p)
 	// A quarter is left to what comes in order, of others who share the budget too.
 	if g := c.c.Early; g.Free() < g.Limit()/4 || !g.Try(cap(kb.B)) {
@@ -560,24 +594,26 @@ func (c *Conn) deliverEnd(s *Stream) {
 }
 
 // takeReset ends a stream that the other end has given up.
-func (c *Conn) takeReset(s *Stream, f *frame) {
+func (c *Conn) takeReset(s *Stream, f *frame) error {
 	i, o := &s.in, &s.out
-	if f.off > i.highest && f.off <= i.limit {
-		c.highest(i, f.off)
+	if f.off > i.limit {
+		return fmt.Errorf("%w: a final size beyond the window", ErrProtocol)
+	}
+	if c.highest(i, f.off); c.received > c.credit {
+		return fmt.Errorf("%w: more than the credit", ErrProtocol)
 	}
 	i.reset = true
-	tell := !o.reset && !(i.done && s.Finished())
+	tell := s.host != "" && !o.reset
 	s.stopReceiving()
 	if !o.reset && !s.Finished() {
-		o.drop(c)
-		o.reset, o.reply, o.code = true, true, Aborted
-		s.count()
-		s.owe(dueReset)
+		o.reply = true
+		s.giveUp(Aborted, "")
 	}
 	if tell {
 		c.h.Reset(s, f.code, string(f.detail))
 	}
 	s.settle()
+	return nil
 }
 
 func (c *Conn) takeDatagrams(s *Stream, p []byte, b *buf.Buf) error {
@@ -601,12 +637,18 @@ func (c *Conn) takeDatagrams(s *Stream, p []byte, b *buf.Buf) error {
 	return nil
 }
 
-// credited puts streams back in line that credit was missing for.
-func (c *Conn) credited() {
+// takeCredit notes how much may be sent of all streams together, and puts those
+// back in line that wanted for it.
+func (c *Conn) takeCredit(limit uint64) {
+	wanted := c.creditLeft() == 0
+	if limit <= c.given {
+		return
+	}
+	c.given = limit
+	if !wanted {
+		return
+	}
 	for _, s := range c.streams {
 		s.enqueue()
 	}
 }
-
-// DialFailed is the code and the text of a dial that failed for a reason.
-func DialFailed(r wire.Reason) (Code, string) { return CodeOf(r), r.String() }

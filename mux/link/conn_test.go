@@ -37,12 +37,18 @@ func TestEveryByteOnce(t *testing.T) {
 		steps = 10_000
 	}
 	const each = 500
+	refused, restarts := 0, 0
 	for seed := range steps / each {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) {
-			if err := run(newSim(seeded(uint64(seed))), each); err != nil {
+			m := newSim(seeded(uint64(seed)))
+			if err := run(m, each); err != nil {
 				t.Error(err)
 			}
+			refused, restarts = refused+m.refused, restarts+m.restarts
 		})
+	}
+	if refused == 0 || restarts == 0 {
+		t.Errorf("%d records were refused, and there were %d restarts", refused, restarts)
 	}
 }
 

@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -153,9 +154,7 @@ func (c *Conn) lost(x *flight) {
 			if o.reset {
 				continue
 			}
-			before := o.lost.size()
-			o.lose(f.lo, f.hi)
-			c.Counts.Resent += o.lost.size() - before
+			c.Counts.Resent += o.lose(c, f.lo, f.hi)
 			if f.kind == kindEnd && !o.finAcked {
 				o.finSent = false
 			}
@@ -176,22 +175,19 @@ func (c *Conn) ExchangeEnded(exchange uint64) {
 	c.flying.shrink()
 }
 
-// Awaited tells what a client, in the request of an exchange, still awaits: the
-// answers of all others before it have come, or never will. Node.
+// Awaited tells what a client, in the request of an exchange, still awaits, in
+// rising order: the answers of all others before it have come, or never will. Node.
 func (c *Conn) Awaited(exchange uint64, awaited []uint64) {
 	if exchange < c.asked {
 		return // a later one has told already
 	}
 	c.asked = exchange
-	i := 0
 	for n := c.flying.first; n < c.flying.end(); n++ {
 		x := c.flying.at(n)
 		if x.settled || x.exchange >= exchange {
 			continue
 		}
-		for i = 0; i < len(awaited) && awaited[i] != x.exchange; i++ {
-		}
-		if i == len(awaited) {
+		if _, found := slices.BinarySearch(awaited, x.exchange); !found {
 			c.lost(x)
 		}
 	}
@@ -211,6 +207,15 @@ func (c *Conn) DetectLost(late time.Duration) {
 		}
 	}
 	c.flying.shrink()
+}
+
+// bound gives up the oldest records, which the other end would take for replayed
+// if they came now.
+func (c *Conn) bound() {
+	for c.flying.len() >= ReplayWindow {
+		c.lost(c.flying.at(c.flying.first))
+		c.flying.shrink()
+	}
 }
 
 // Outstanding reports whether something of an exchange is neither acknowledged

@@ -35,6 +35,18 @@ const (
 	// maxSpans is how many gaps there may be among the records that came, or the
 	// streams that were opened: many times what overtakes or gets lost.
 	maxSpans = 1 << 14
+
+	// maxStream is the highest id of a stream: beside it a record has room for the
+	// largest datagram of IPv4, 65,507 bytes: 1 + 6 + 3 + 2 = 65,519 - 65,507.
+	maxStream = 1<<42 - 1
+
+	// maxEarly is how many pieces of one stream may wait for those before them:
+	// twice those of the largest window, of 64 MiB in 64 KiB that may be halved.
+	maxEarly = 1 << 12
+
+	// maxDead is how many streams that were given up may wait for the client to
+	// know: at 600 bytes each 1.2 MiB of a link.
+	maxDead = 1 << 11
 )
 
 var errFrame = errors.New("link: malformed frame")
@@ -144,6 +156,8 @@ func (r *reader) limited(most uint64) uint64 {
 	return v
 }
 
+func (r *reader) stream() uint64 { return r.limited(maxStream) }
+
 // next parses the next frame into f and reports whether there was one. f's
 // lists are used again.
 func (r *reader) next(f *frame) (bool, error) {
@@ -161,26 +175,26 @@ func (r *reader) next(f *frame) (bool, error) {
 	case kindCredit:
 		f.off = r.number()
 	case kindOpen:
-		f.stream, f.flags, f.port = r.number(), r.byte(), r.short()
+		f.stream, f.flags, f.port = r.stream(), r.byte(), r.short()
 		f.host = r.bytes(r.limited(maxHost))
 		f.off = r.number()
 	case kindOpened:
-		f.stream, f.addr = r.number(), r.bytes(r.limited(16))
+		f.stream, f.addr = r.stream(), r.bytes(r.limited(16))
 		r.bad = r.bad || len(f.addr) != 0 && len(f.addr) != 4 && len(f.addr) != 16
 	case kindData, kindEnd:
-		f.stream, f.off = r.number(), r.number()
+		f.stream, f.off = r.stream(), r.number()
 		if f.kind == kindEnd {
 			f.code = Code(r.byte())
 		}
 		f.payload = r.bytes(r.limited(maxPayload))
 		r.bad = r.bad || f.off+uint64(len(f.payload)) < f.off
 	case kindReset:
-		f.stream, f.code, f.off = r.number(), Code(r.byte()), r.number()
+		f.stream, f.code, f.off = r.stream(), Code(r.byte()), r.number()
 		f.detail = r.bytes(r.limited(maxDetail))
 	case kindWindow:
-		f.stream, f.off = r.number(), r.number()
+		f.stream, f.off = r.stream(), r.number()
 	case kindDatagrams:
-		f.stream, f.payload = r.number(), r.bytes(r.limited(maxPayload))
+		f.stream, f.payload = r.stream(), r.bytes(r.limited(maxPayload))
 	case kindUsage:
 		f.tag, f.count = r.long(), r.number()
 	default:

@@ -12,7 +12,7 @@ import (
 // Limits of one message.
 type Limits struct {
 	Bytes int // of its body, heads and tags included
-	Ops   int // opens, resets, and portions of up to opBytes of a stream; 0 is no limit
+	Ops   int // streams that are opened or reset, or of which up to opBytes go; 0 is no limit
 }
 
 // opBytes is the most of one stream that counts as one op.
@@ -54,8 +54,7 @@ func (m *Message) Empty() bool { return m.Payload == 0 && m.Ops == 0 }
 func (m *Message) SealedLen() int { return m.Plain + len(m.records)*(RecordHead+RecordTag) }
 
 // AppendSealed appends the message's records to body, sealed, and lets go of what
-// it refers to. It must not run at the same time as another of the same Sealer
-// unless that is safe for concurrent use (it is).
+// it refers to. s may be used by nobody else meanwhile.
 func (m *Message) AppendSealed(body []byte, s *Sealer) ([]byte, error) {
 	defer m.Release()
 	body = slices.Grow(body, m.SealedLen())
@@ -108,23 +107,20 @@ type packer struct {
 // controls the streams, then their bytes, in turns.
 func (c *Conn) Plan(now time.Time, exchange uint64, head any, l Limits) *Message {
 	c.message++
+	c.bound()
 	p := &packer{c: c, m: &Message{Exchange: exchange}, now: now, left: l.Bytes, ops: l.Ops, bound: l.Ops > 0, id: c.message}
 	p.begin()
 	switch h := head.(type) {
 	case *Ask:
-		h.Floor, h.Streams = c.flying.first, c.lowest()
+		h.Floor, h.Streams = c.flying.first, c.low()
 		p.frame(func(dst []byte) []byte { return appendAsk(dst, h) })
 	case *Answer:
-		h.Floor, h.Pending = c.flying.first, 0
-		for _, s := range c.streams {
-			h.Pending += uint64(s.Unsent()) + s.out.lost.size()
-		}
+		h.Floor, h.Pending = c.flying.first, c.unsent+c.again
 		p.frame(func(dst []byte) []byte { return appendAnswer(dst, h) })
 	}
 	if len(c.got) > 0 {
 		p.frame(func(dst []byte) []byte { return appendAck(dst, c.got) })
 	}
-	c.ackDue = false
 	p.credit()
 	p.control()
 	p.streams()
@@ -170,8 +166,8 @@ func (p *packer) use(n int) {
 	p.m.Plain += n
 }
 
-// frame adds a small frame. It always fits: a record leaves room for it, and the
-// smallest body is much larger than the heads of a message.
+// frame adds a small frame, which must fit: a head and an acknowledgement always
+// do, for the smallest body is larger than they are; others ask need.
 func (p *packer) frame(add func([]byte) []byte) {
 	before := len(p.m.arena)
 	p.m.arena = add(p.m.arena)
@@ -185,26 +181,25 @@ const smallFrame = maxDetail + 64
 
 func (p *packer) credit() {
 	c := p.c
-	if limit := c.consumed + c.allow; c.creditDue && limit > c.credit {
-		c.credit = limit
-	}
-	if c.creditDue {
+	if c.creditDue && p.need(smallFrame) {
 		c.creditDue = false
+		c.credit = max(c.credit, c.consumed+c.allow)
 		p.frame(func(dst []byte) []byte { return binary.AppendUvarint(append(dst, byte(kindCredit)), c.credit) })
 		p.note(nil, kindCredit, 0, c.credit)
 		c.told = c.credit
 	}
-	for _, u := range c.usage {
+	told := 0
+	for ; told < len(c.usage) && p.need(smallFrame); told++ {
+		u := c.usage[told]
 		p.frame(func(dst []byte) []byte {
 			dst = binary.BigEndian.AppendUint64(append(dst, byte(kindUsage)), u.tag)
 			return binary.AppendUvarint(dst, u.count)
 		})
 	}
-	c.usage = c.usage[:0]
+	c.usage = slices.Delete(c.usage, 0, told)
 }
 
-// control adds the frames that streams owe, but for those whose open frame goes
-// with their first bytes.
+// control adds the frames that streams owe.
 func (p *packer) control() {
 	c := p.c
 	n := 0
@@ -225,11 +220,6 @@ func (p *packer) control() {
 
 func (p *packer) full() bool { return p.bound && p.ops <= 0 }
 
-func (p *packer) count() {
-	p.m.Ops++
-	p.ops--
-}
-
 func (p *packer) owed(s *Stream) {
 	d := s.due
 	s.due = 0
@@ -246,7 +236,7 @@ func (p *packer) owed(s *Stream) {
 		s.in.told = s.in.limit
 	}
 	if d&dueReset != 0 {
-		p.count()
+		p.inOp(s, 0)
 		p.frame(func(dst []byte) []byte { return appendReset(dst, s) })
 		p.note(s, kindReset, 0, 0)
 	}
@@ -266,7 +256,8 @@ func (p *packer) open(s *Stream) {
 func (p *packer) inOp(s *Stream, n int) {
 	if s.batch != p.id || s.inOp+n > opBytes {
 		s.batch, s.inOp = p.id, 0
-		p.count()
+		p.m.Ops++
+		p.ops--
 	}
 	s.inOp += n
 }
@@ -281,7 +272,7 @@ func (p *packer) streams() {
 			s.queued = false
 			continue
 		}
-		if p.full() && s.batch != p.id || !p.send(s) {
+		if p.full() && (s.batch != p.id || s.inOp+quantum > opBytes) || !p.send(s) {
 			return // it is first in the next message
 		}
 		c.ready.pop()
@@ -299,7 +290,7 @@ func (p *packer) send(s *Stream) bool {
 	if !p.need(least) {
 		return false
 	}
-	if least > dataHead+1 && s.due&dueOpen == 0 {
+	if least > dataHead+1 {
 		p.open(s)
 	}
 	if s.UDP() {
@@ -309,7 +300,7 @@ func (p *packer) send(s *Stream) bool {
 	for sent < quantum {
 		lo, hi, again := s.nextSpan(min(p.room-dataHead, quantum-sent))
 		o := &s.out
-		fin := o.fin && !o.finSent && hi == o.end && (!again || o.sent == o.end)
+		fin := o.fin && !o.finSent && hi == o.end
 		if lo == hi && !fin {
 			break
 		}
@@ -445,7 +436,7 @@ func (c *Conn) HasResets() bool {
 // WindowLow reports whether the other end is about to run out of a window, or of
 // the credit, and there is more to be told.
 func (c *Conn) WindowLow() bool {
-	if c.creditDue && c.received+c.allow/2 > c.told {
+	if c.creditDue && c.received+c.freeCredit()/2 > c.told {
 		return true
 	}
 	for _, s := range c.control {
@@ -465,7 +456,3 @@ func (c *Conn) owes(d due) bool {
 	}
 	return false
 }
-
-// AckDue reports whether something has arrived that the other end has not been
-// told of.
-func (c *Conn) AckDue() bool { return c.ackDue }

@@ -20,18 +20,22 @@ type sim struct {
 	client *side
 	node   *side
 
-	flying []*simExchange // requests and answers on their way
-	parked []*simExchange // at the node
-	number uint64
-	open   []uint64 // exchanges that the client awaits
-	log    []string
+	window, credit, early int // of both ends; early is the memory for what came out of order
+
+	flying   []*simExchange // requests and answers on their way
+	parked   []*simExchange // at the node
+	number   uint64
+	open     []uint64 // exchanges that the client awaits
+	suspects []uint64 // that it has given up, though it takes their answers
+	refused  int      // records
+	restarts int
+	left     []*app // of links that are no more
 }
 
 type simExchange struct {
 	id      uint64
 	records []record // of the request, or of the answer
 	back    bool
-	cut     bool
 }
 
 type record struct {
@@ -62,6 +66,8 @@ type app struct {
 	rst     bool
 	reset   bool // by the other end
 	gaveUp  bool // by this
+	opened  bool
+	over    bool
 	acked   int
 	pkts    [][]byte
 	sawPkts map[byte]bool
@@ -71,15 +77,80 @@ const simWindow = 200_000
 
 func newSim(pick func(n int) int) *sim {
 	m := &sim{pick: pick, now: time.Unix(1e9, 0)}
+	m.window = []int{simWindow, 1_500}[pick(2)]
+	m.credit = []int{500_000, 70_000, 3_000}[pick(3)]
+	m.early = []int{300_000, 6_000, 0}[pick(3)]
 	m.client, m.node = m.newSide("client", true), m.newSide("node", false)
 	return m
 }
 
 func (m *sim) newSide(name string, client bool) *side {
 	d := &side{sim: m, name: name, replay: map[uint64]bool{}, apps: map[uint64]*app{},
-		early: buf.NewBudget(300_000), unacked: buf.NewBudget(1 << 40)}
-	d.c = NewConn(Config{Client: client, Window: simWindow, Credit: 500_000, Peer: 500_000, Early: d.early, Unacked: d.unacked}, d)
+		early: buf.NewBudget(int64(m.early)), unacked: buf.NewBudget(1 << 40)}
+	d.c = NewConn(Config{Client: client, Window: m.window, Credit: uint64(m.credit), Peer: uint64(m.credit), Early: d.early, Unacked: d.unacked}, d)
 	return d
+}
+
+// restart has one of the ends start again, which both learn: a new link, without
+// the streams of the old one, whose owners hear of it one by one.
+func (m *sim) restart() {
+	m.restarts++
+	for _, d := range []*side{m.client, m.node} {
+		d.c.Close()
+		if d.early.Used() != 0 || d.unacked.Used() != 0 {
+			panic(fmt.Sprintf("the %s keeps %d and %d bytes of a link that is no more", d.name, d.early.Used(), d.unacked.Used()))
+		}
+		for _, a := range d.live() {
+			m.left = append(m.left, a)
+			d.late(a)
+		}
+	}
+	m.flying, m.parked, m.open, m.suspects, m.number = nil, nil, nil, nil, 0
+	m.client, m.node = m.newSide("client", true), m.newSide("node", false)
+}
+
+// late is what an owner may still do to a stream of a link that is no more.
+func (d *side) late(a *app) {
+	d.write(a, 1000)
+	a.s.Consumed(a.owed)
+	a.s.SetWindow(1 << 20)
+	a.s.Accept(a.s.Addr())
+	a.s.Offer()
+	a.s.CloseWrite()
+	a.s.Reset(Aborted, "")
+	if n := d.unacked.Used(); n != 0 {
+		panic(fmt.Sprintf("%s: %d bytes were written to a link that is no more", d.name, n))
+	}
+}
+
+// pending is what a side has left to send, counted anew.
+func (d *side) pending() (n uint64) {
+	for _, s := range d.c.streams {
+		n += s.out.end - s.out.sent + s.out.lost.size()
+	}
+	return n
+}
+
+// plan makes a message and checks what is said of it.
+func (d *side) plan(exchange uint64, head any) []record {
+	l := d.limits()
+	if got, want := d.c.unsent+d.c.again, d.pending(); got != want {
+		panic(fmt.Sprintf("%s: %d bytes are said to be pending, %d are", d.name, got, want))
+	}
+	m := d.c.Plan(d.now, exchange, head, l)
+	if m.SealedLen() > l.Bytes {
+		panic(fmt.Sprintf("%s: a message of %d bytes, %d may be", d.name, m.SealedLen(), l.Bytes))
+	}
+	if l.Ops > 0 && m.Ops > l.Ops {
+		panic(fmt.Sprintf("%s: %d ops, %d may be", d.name, m.Ops, l.Ops))
+	}
+	if d.c.received > d.c.credit {
+		panic("more was taken in than the credit")
+	}
+	if d.early.Used() > d.early.Limit() {
+		panic("more waits for what is before it than there is memory")
+	}
+	return plain(m)
 }
 
 // want is the byte at an offset of a stream, in one direction.
@@ -97,7 +168,7 @@ func (d *side) other() string {
 
 func (d *side) app(s *Stream) *app {
 	a := d.apps[s.ID()]
-	if a == nil {
+	if a == nil || a.s != s || a.over {
 		panic(fmt.Sprintf("%s: no stream %d", d.name, s.ID()))
 	}
 	return a
@@ -109,7 +180,13 @@ func (d *side) Open(s *Stream) {
 	}
 	d.apps[s.ID()] = &app{s: s}
 }
-func (d *side) Opened(s *Stream) { d.app(s) }
+func (d *side) Opened(s *Stream) {
+	a := d.app(s)
+	if a.opened {
+		panic("opened twice")
+	}
+	a.opened = true
+}
 func (d *side) Data(s *Stream, b *buf.Buf, p []byte) {
 	a := d.app(s)
 	if d.loose {
@@ -119,6 +196,12 @@ func (d *side) Data(s *Stream, b *buf.Buf, p []byte) {
 	if a.ended || a.reset || a.gaveUp {
 		panic("bytes after the end")
 	}
+	defer func() {
+		if d.pick(40) == 0 {
+			a.gaveUp = true
+			s.Reset(Aborted, "in the middle of what it gets")
+		}
+	}()
 	for i, x := range p {
 		if x != want(d.other(), s.ID(), a.got+uint64(i)) {
 			panic(fmt.Sprintf("%s: stream %d has a wrong byte at %d", d.name, s.ID(), a.got+uint64(i)))
@@ -142,7 +225,7 @@ func (d *side) Reset(s *Stream, code Code, detail string) {
 	}
 	a.reset = true
 }
-func (d *side) Over(s *Stream)          { d.app(s) }
+func (d *side) Over(s *Stream)          { d.app(s).over = true }
 func (d *side) Acked(s *Stream, n int)  { d.app(s).acked += n }
 func (d *side) Usage(tag, count uint64) {}
 func (d *side) Datagrams(s *Stream, b *buf.Buf, pkts [][]byte) {
@@ -231,14 +314,9 @@ func (m *sim) limits() Limits {
 // ask sends a request.
 func (m *sim) ask() {
 	m.number++
-	a := &Ask{Awaited: slices.Clone(m.open), Keep: 2}
-	l := m.limits()
-	msg := m.client.c.Plan(m.now, m.number, a, l)
-	if msg.SealedLen() > l.Bytes {
-		panic(fmt.Sprintf("a message of %d bytes, %d may be", msg.SealedLen(), l.Bytes))
-	}
+	records := m.client.plan(m.number, &Ask{Awaited: slices.Clone(m.open), Keep: 2})
 	m.open = append(m.open, m.number)
-	m.flying = append(m.flying, &simExchange{id: m.number, records: plain(msg)})
+	m.flying = append(m.flying, &simExchange{id: m.number, records: records})
 }
 
 // arrive delivers a request to the node, where it waits.
@@ -256,7 +334,10 @@ func (d *side) receive(x *simExchange) {
 		b := buf.Copy(r.plain)
 		got, err := d.c.Receive(d.now, r.number, b)
 		b.Release()
-		if err != nil && !errors.Is(err, ErrRefused) {
+		switch {
+		case errors.Is(err, ErrRefused):
+			d.refused++
+		case err != nil:
 			panic(fmt.Sprintf("%s: %v", d.name, err))
 		}
 		if got.Ask != nil {
@@ -270,16 +351,24 @@ func (d *side) receive(x *simExchange) {
 func (m *sim) reply(i int) {
 	x := m.parked[i]
 	m.parked = slices.Delete(m.parked, i, i+1)
-	l := m.limits()
-	msg := m.node.c.Plan(m.now, x.id, &Answer{}, l)
-	if msg.SealedLen() > l.Bytes {
-		panic("an answer is too large")
-	}
-	m.flying = append(m.flying, &simExchange{id: x.id, back: true, records: plain(msg)})
+	m.flying = append(m.flying, &simExchange{id: x.id, back: true, records: m.node.plan(x.id, &Answer{})})
+}
+
+// suspect gives up an exchange whose answer may still come: what it carried goes
+// again.
+func (m *sim) suspect(id uint64) {
+	m.ended(id)
+	m.suspects = append(m.suspects, id)
+}
+
+// takes reports whether the client takes the answer of an exchange.
+func (m *sim) takes(id uint64) bool {
+	return slices.Contains(m.open, id) || slices.Contains(m.suspects, id)
 }
 
 // ended is the end of an exchange at the client.
 func (m *sim) ended(id uint64) {
+	m.suspects = slices.DeleteFunc(m.suspects, func(x uint64) bool { return x == id })
 	if i := slices.Index(m.open, id); i >= 0 {
 		m.open = slices.Delete(m.open, i, i+1)
 		m.client.c.ExchangeEnded(id)
@@ -290,6 +379,10 @@ func (m *sim) ended(id uint64) {
 func (m *sim) step() {
 	m.now = m.now.Add(time.Duration(m.pick(50)) * 10 * time.Millisecond)
 	switch k := m.pick(20); {
+	case k == 19 && m.pick(5) == 0 && len(m.open) > 0:
+		m.suspect(m.open[m.pick(len(m.open))])
+	case k == 19 && m.pick(100) == 0:
+		m.restart()
 	case k < 3:
 		m.appActs(m.client)
 	case k < 6:
@@ -323,7 +416,7 @@ func (m *sim) travel(i int) {
 		m.arrive(x)
 		return
 	}
-	if !slices.Contains(m.open, x.id) { // the other run's answer came before, or it was given up
+	if !m.takes(x.id) { // the other run's answer came before, or it was given up for good
 		return
 	}
 	m.client.receive(x)
@@ -345,7 +438,7 @@ func (m *sim) appActs(d *side) {
 	live := d.live()
 	if d == m.client && (len(live) == 0 || m.pick(12) == 0) && len(live) < 6 {
 		udp := m.pick(5) == 0
-		s := d.c.Open(fmt.Sprintf("host%d.example", m.pick(100)), uint16(1+m.pick(65535)), udp, m.pick(2) == 0, simWindow)
+		s := d.c.Open(fmt.Sprintf("host%d.example", m.pick(100)), uint16(1+m.pick(65535)), udp, m.pick(2) == 0, m.window)
 		d.apps[s.ID()] = &app{s: s}
 		return
 	}
@@ -383,8 +476,10 @@ func (m *sim) appActs(d *side) {
 		s.End(Aborted, true)
 	case k < 8 && !a.closed && s.Unacked() < 1<<20:
 		d.write(a, []int{1, 100, 5_000, 100_000, 400_000}[m.pick(5)])
+	case k < 9:
+		s.SetWindow([]int{0, 1000, simWindow, 400_000}[m.pick(4)])
 	case k < 10:
-		s.SetWindow([]int{1000, simWindow, 400_000}[m.pick(3)])
+		d.c.SetCredit([]uint64{0, 100, 3_000, 500_000}[m.pick(4)])
 	default:
 		n := a.owed
 		if m.pick(2) == 0 {
@@ -397,9 +492,6 @@ func (m *sim) appActs(d *side) {
 
 // calm lets everything come to its end over a perfect relay, and checks that it does.
 func (m *sim) calm() error {
-	for _, d := range []*side{m.client, m.node} {
-		d.early = buf.NewBudget(1 << 40)
-	}
 	for round := range 4000 {
 		m.now = m.now.Add(100 * time.Millisecond)
 		for len(m.flying) > 0 {
@@ -407,12 +499,13 @@ func (m *sim) calm() error {
 			m.flying = m.flying[1:]
 			if !x.back {
 				m.arrive(x)
-			} else if slices.Contains(m.open, x.id) {
+			} else if m.takes(x.id) {
 				m.client.receive(x)
 				m.ended(x.id)
 			}
 		}
 		for _, d := range []*side{m.client, m.node} {
+			d.c.SetCredit(uint64(m.credit))
 			for _, a := range d.live() {
 				if !a.s.UDP() {
 					a.s.SetWindow(400_000)
@@ -481,6 +574,12 @@ func (m *sim) check() error {
 		}
 		if n := d.unacked.Used(); n != 0 {
 			return fmt.Errorf("the %s still keeps %d bytes", d.name, n)
+		}
+		if n := d.early.Used(); n != 0 {
+			return fmt.Errorf("the %s keeps %d bytes that came early", d.name, n)
+		}
+		if d.c.unsent != 0 || d.c.again != 0 || d.c.dead != 0 {
+			return fmt.Errorf("the %s counts %d bytes unsent, %d lost, %d dead streams", d.name, d.c.unsent, d.c.again, d.c.dead)
 		}
 		if d.c.spent != o.c.received || o.c.received != o.c.consumed {
 			return fmt.Errorf("credit: the %s spent %d, the other end received %d and consumed %d", d.name, d.c.spent, o.c.received, o.c.consumed)

@@ -57,7 +57,7 @@ func (s *Stream) UDP() bool { return s.flags&flagUDP != 0 }
 // Tell reports whether the client waits to hear that the destination is reached.
 func (s *Stream) Tell() bool { return s.flags&flagTell != 0 }
 
-// Host and Port are the destination.
+// Host is the destination's name or address.
 func (s *Stream) Host() string { return s.host }
 
 // Port is the destination's.
@@ -124,16 +124,18 @@ type earlyPiece struct {
 	p   []byte
 }
 
-// Write appends p, a part of b, which it takes over.
-// The owner bounds how much waits: Unsent, Unacked, and Handler.Acked.
+// Write appends p, a part of b, which it takes over with what Config.Unacked was
+// charged for it. The owner bounds how much waits: Unsent, Unacked, and Handler.Acked.
 func (s *Stream) Write(b *buf.Buf, p []byte) {
 	o := &s.out
+	ch := chunk{b: b, p: p, off: o.end}
 	if o.fin || o.reset || len(p) == 0 {
-		b.Release()
+		s.c.free(&ch)
 		return
 	}
-	o.chunks = append(o.chunks, chunk{b: b, p: p, off: o.end})
+	o.chunks = append(o.chunks, ch)
 	o.end += uint64(len(p))
+	s.c.unsent += uint64(len(p))
 	s.count()
 	s.enqueue()
 }
@@ -172,15 +174,21 @@ func (s *Stream) End(code Code, rst bool) {
 // Reset gives the stream up, both ways. detail is for a person, and at most
 // maxDetail bytes of it are told. The handler hears nothing more of it.
 func (s *Stream) Reset(code Code, detail string) {
-	o := &s.out
-	if !o.reset {
-		o.drop(s.c)
-		o.reset, o.code, o.detail = true, code, detail[:min(len(detail), maxDetail)]
-		s.count()
-		s.owe(dueReset)
+	if !s.out.reset {
+		s.giveUp(code, detail[:min(len(detail), maxDetail)])
 	}
 	s.stopReceiving()
 	s.settle()
+}
+
+// giveUp ends the sending half.
+func (s *Stream) giveUp(code Code, detail string) {
+	o := &s.out
+	o.drop(s.c)
+	o.reset, o.code, o.detail = true, code, detail
+	s.c.dead++
+	s.count()
+	s.owe(dueReset)
 }
 
 // ResetQuietly is Reset of what matters so little that it waits for whatever else
@@ -208,9 +216,6 @@ func (s *Stream) Accept(addr netip.Addr) {
 	s.opened, s.addr = true, addr
 	s.owe(dueOpened)
 }
-
-// Opened reports whether the destination is known to be reached.
-func (s *Stream) Opened() bool { return s.opened }
 
 // Offer says that there are datagrams to be had from the handler's Pull.
 func (s *Stream) Offer() {
@@ -264,18 +269,15 @@ func (s *Stream) SetWindow(n int) {
 // Window is what was last set.
 func (s *Stream) Window() int { return int(s.in.window) }
 
-// Received is how many bytes have come in order, and Limit how many may.
+// Received is how many bytes have come in order.
 func (s *Stream) Received() uint64 { return s.in.next }
 
-// Limit is the window that the other end knows of: an offset.
-func (s *Stream) Limit() uint64 { return s.in.limit }
-
 // offerWindow tells the other end of a larger window, when it is worth a frame: a
-// quarter of it has moved.
+// sixteenth of it has moved, for what is not told is as good as not there.
 func (s *Stream) offerWindow() {
 	i := &s.in
 	limit := i.consumed + i.window
-	if i.done || i.ended || s.UDP() || limit <= i.limit || limit-i.limit < i.window/4 {
+	if i.done || i.ended || s.UDP() || limit <= i.limit || limit-i.limit < i.window/16 {
 		return
 	}
 	i.limit = limit
@@ -330,10 +332,11 @@ func (s *Stream) nextSpan(n int) (lo, hi uint64, again bool) {
 func (s *Stream) took(lo, hi uint64, again bool) {
 	o := &s.out
 	if again {
-		o.lost.remove(lo, hi)
+		o.found(s.c, lo, hi)
 		return
 	}
 	s.c.spend(hi - lo)
+	s.c.unsent -= hi - lo
 	o.sent = hi
 }
 
@@ -363,7 +366,7 @@ func (o *outbound) ack(c *Conn, lo, hi uint64) (freed int) {
 	} else {
 		return 0
 	}
-	o.lost.remove(lo, hi)
+	o.found(c, lo, hi)
 	o.acked.add(lo, hi)
 	for i := range o.chunks {
 		ch := &o.chunks[i]
@@ -387,29 +390,32 @@ func (o *outbound) ack(c *Conn, lo, hi uint64) (freed int) {
 	o.chunks = o.chunks[:rest]
 	if rest == 0 {
 		o.chunks, o.acked = nil, nil // an idle stream keeps nothing
-		return freed
 	}
-	o.acked.trim(o.chunks[0].off)
 	return freed
 }
 
-// isAcked reports whether all of lo <= off < hi has arrived.
-func (o *outbound) isAcked(lo, hi uint64) bool {
-	if len(o.chunks) == 0 || hi <= o.chunks[0].off {
-		return true
-	}
-	return o.acked.covers(max(lo, o.chunks[0].off), hi)
-}
-
-// lose has lo <= off < hi sent again, but for what has arrived meanwhile.
-func (o *outbound) lose(lo, hi uint64) {
+// lose has lo <= off < hi sent again, but for what has arrived meanwhile, and
+// returns how much that is.
+func (o *outbound) lose(c *Conn, lo, hi uint64) uint64 {
 	if len(o.chunks) == 0 {
-		return
+		return 0
 	}
-	lo = max(lo, o.chunks[0].off)
-	o.lost.add(lo, hi)
+	before := o.lost.size()
+	o.lost.add(max(lo, o.chunks[0].off), hi)
 	for _, e := range o.acked {
 		o.lost.remove(e.lo, e.hi)
+	}
+	n := o.lost.size() - before
+	c.again += n
+	return n
+}
+
+// found takes lo <= off < hi out of what is to be sent again.
+func (o *outbound) found(c *Conn, lo, hi uint64) {
+	if len(o.lost) > 0 {
+		before := o.lost.size()
+		o.lost.remove(lo, hi)
+		c.again -= before - o.lost.size()
 	}
 }
 
@@ -420,6 +426,9 @@ func (o *outbound) drop(c *Conn) {
 			c.free(ch)
 		}
 	}
+	c.unsent -= o.end - o.sent
+	c.again -= o.lost.size()
+	o.end = o.sent
 	o.chunks, o.acked, o.lost = nil, nil, nil
 }
 

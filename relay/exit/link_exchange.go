@@ -28,7 +28,7 @@ type linkExchange struct {
 	id uint64
 	hold
 	at   time.Time     // when it came
-	bare bool          // it came before, and gets nothing but acknowledgements
+	bare bool          // it came before, or nobody awaits it: it gets nothing but acknowledgements
 	text bool          // it came by the JSON wire
 	wake chan struct{} // cap 1: it is to be answered
 	due  bool          // likewise
@@ -43,7 +43,7 @@ func (l *linkEnd) freshen() {
 			t.room.Signal()
 		}
 	}
-	l.conn.SetCredit(l.node.linkCredit())
+	l.credit()
 }
 
 // schedule has those answered whose time has come, and sets the alarm for the
@@ -145,7 +145,7 @@ func (l *linkEnd) plan(x *linkExchange) (*link.Message, int, error) {
 	if x.bare {
 		m = l.conn.Plan(now, x.id, head, link.Limits{})
 	} else {
-		l.conn.SetCredit(l.node.linkCredit())
+		l.credit()
 		l.room = max(linkLeast, min(x.room, l.node.linkRoom(x.text)))
 		m = l.conn.Plan(now, x.id, head, link.Limits{Bytes: l.room})
 		l.bury()

@@ -9,8 +9,13 @@ import (
 )
 
 // streamWindow is what a client may send of a stream at first, in bytes: as much
-// as most requests have, and what a slow target may cost.
-const streamWindow = 1 << 20
+// as most requests have, and what a slow target may cost. Of a small memory it is
+// less.
+const streamWindow = 256 << 10
+
+func (n *Node) streamWindow() int {
+	return int(min(max(n.uploads.Limit()/256-windowLeast, windowLeast), streamWindow))
+}
 
 // errStranger is what a client on the text carriage is told.
 var errStranger = errors.New("link refused: the node knows no such secret")
@@ -44,14 +49,14 @@ func (n *Node) welcome(body []byte) ([]byte, error) {
 	prev := t.find(p.Prev)
 	say := link.AnswerParams{
 		Node: t.node, Epoch: t.epoch, Known: prev != nil && prev.client == a.Client,
-		Window: streamWindow, Credit: n.linkCredit(),
+		Window: uint64(n.streamWindow()), Credit: n.linkCredit(),
 	}
 	answer, keys, err := a.Answer(say.Append(nil))
 	if err != nil {
 		return nil, err
 	}
 	l := newLinkEnd(n, keys, a.Client, link.Config{
-		Window: streamWindow, Credit: say.Credit, Peer: p.Credit, Early: n.uploads, Unacked: n.downloads,
+		Window: n.streamWindow(), Credit: say.Credit, Peer: p.Credit, Early: n.uploads, Unacked: n.downloads,
 	})
 	return answer, t.enter(l, turn)
 }
@@ -63,9 +68,24 @@ func (t *links) turnNow() int {
 	return t.turn
 }
 
-// creditLeast is what a link may always send of all its streams together.
-const creditLeast = 1 << 20
+// creditLeast is what a link may always send of all its streams together: little,
+// for whoever has a secret may have as many links as streams.
+const creditLeast = 64 << 10
 
-// linkCredit is what one link may send beyond what its targets have taken: half of
-// what is free.
+// linkCredit is what one link may send beyond what is here already: half of what is
+// free.
 func (n *Node) linkCredit() uint64 { return uint64(max(creditLeast, n.uploads.Free()/2)) }
+
+// credit renews it: what waits for targets that do not read is not to be in the way
+// of others, as long as there is memory for both.
+func (l *linkEnd) credit() {
+	most := l.node.linkCredit()
+	if !l.node.drowns() {
+		most += l.conn.Held()
+	}
+	l.conn.SetCredit(most)
+}
+
+// drowns reports whether uploads take twice the memory that there is for them. Each
+// link was promised half of what was free, and many may ask for it at once.
+func (n *Node) drowns() bool { return n.uploads.Free() < -n.uploads.Limit() }

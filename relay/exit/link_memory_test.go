@@ -126,32 +126,9 @@ func TestLinkUploadBound(t *testing.T) {
 			t.Errorf("100 MiB took %v", d)
 		}
 		c.must()
-		if room := fast.s.Room(); room < 16<<20 || room > windowMost {
+		if room := fast.s.Room(); room < 16<<20 || room > link.WindowMost {
 			t.Errorf("a window of %d bytes", room)
 		}
-	})
-}
-
-// TestLinkGrow: what windows become, on both sides of their limits.
-func TestLinkGrow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		budget := buf.NewBudget(1 << 30)
-		u := linkUpload{claim: claim{budget: budget, half: true}}
-		step := func(name string, d time.Duration, n, want int) {
-			t.Helper()
-			time.Sleep(d)
-			if w := u.grow(n, time.Second); w != want {
-				t.Errorf("%s: %d, want %d", name, w, want)
-			}
-		}
-		step("at first", 0, 0, streamWindow)
-		step("not all of it", time.Second, streamWindow-1, streamWindow)
-		step("all of it, late", time.Second+windowWithin+1, 1, streamWindow)
-		step("all of it, in time", 2*time.Second+windowWithin, streamWindow, windowMost)
-		budget.Force(1<<30 - 10<<20)
-		step("half of what is left", 0, 0, 5<<20)
-		budget.Force(10 << 20)
-		step("when nothing is left", 0, 0, windowLeast)
 	})
 }
 

@@ -2,6 +2,7 @@ package exit
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"relaymux/mux/buf"
@@ -133,6 +134,18 @@ func (l *linkEnd) takeIn(now time.Time, exchange uint64, records []openedRecord)
 	return fresh, ask, nil
 }
 
+// forsake answers the exchanges before one whose answers the client does not take
+// any more. Nothing that matters goes with them.
+func (l *linkEnd) forsake(before uint64, awaited []uint64) {
+	for i := len(l.parked) - 1; i >= 0; i-- {
+		x := l.parked[i]
+		if _, found := slices.BinarySearch(awaited, x.id); !found && x.id < before {
+			x.bare = true
+			l.answer(i)
+		}
+	}
+}
+
 // obey does as an exchange asks.
 func (l *linkEnd) obey(x *linkExchange, ask *link.Ask) {
 	x.until = x.at.Add(time.Duration(min(ask.Hold, uint64(linkHold/time.Millisecond))) * time.Millisecond)
@@ -140,6 +153,7 @@ func (l *linkEnd) obey(x *linkExchange, ask *link.Ask) {
 	x.room = int(min(ask.Room, linkAnswer))
 	if x.id >= l.newest {
 		l.newest, l.keep = x.id, int(min(ask.Keep, 1<<20))
+		l.forsake(x.id, ask.Awaited)
 	}
 	if ask.Tag != 0 {
 		if count := l.node.links.accounts.add(ask.Tag, x.at); l.told.due(ask.Tag, count) {

@@ -15,7 +15,7 @@ import (
 
 // unsentLeast is what a stream holds at least of what its client has not made room
 // for: enough to begin with when it does.
-const unsentLeast = 256 << 10
+const unsentLeast = 64 << 10
 
 // A linkTCP is one TCP connection to a target, for a stream of a link: dialled by
 // one goroutine, read by another, and written by a third, which is there while
@@ -45,6 +45,7 @@ func (l *linkEnd) openTCP(s *link.Stream) {
 	t.room.L = &l.mu
 	t.down.budget, t.down.half = n.downloads, true
 	t.up.claim.budget, t.up.claim.half = n.uploads, true
+	t.up.window = n.windows.Grow(s.Window())
 	if !n.dials.Allow() {
 		t.refuse(errDialRate)
 		return
@@ -198,6 +199,7 @@ func (t *linkTCP) shut() {
 		_ = t.conn.Close() // nobody is left to be told
 	}
 	t.endUpload()
+	t.up.window.Release()
 	delete(t.l.news.waits, t)
 	t.room.Signal()
 	t.free(t)

@@ -11,16 +11,8 @@ import (
 	"relaymux/mux/link"
 )
 
-const (
-	// windowLeast is what a stream may send even when memory is short, and
-	// windowMost when it is not: 1.5 s at 250 Mbit/s.
-	windowLeast = 64 << 10
-	windowMost  = 48 << 20
-
-	// windowWithin is, besides two ways, how fast a whole window must have gone
-	// through to be too small.
-	windowWithin = 100 * time.Millisecond
-)
+// windowLeast is what a stream may send at first even when memory is short.
+const windowLeast = 32 << 10
 
 // linkUpload is what the client has sent and the target's socket has not taken yet.
 type linkUpload struct {
@@ -31,9 +23,7 @@ type linkUpload struct {
 	done    bool // FIN is sent, or the direction is broken
 	writing bool // there is a writeLoop
 
-	window int       // what the client may send beyond what has been written
-	used   int       // bytes written since
-	since  time.Time // then
+	window link.Growth // what the client may send beyond what has been written
 }
 
 // data queues what the client has sent.
@@ -47,6 +37,12 @@ func (t *linkTCP) data(b *buf.Buf, p []byte) {
 		if t.over && t.s.Finished() { // it would wait for an answer for ever
 			t.cut(link.Aborted, "")
 		}
+		return
+	}
+	if t.l.node.drowns() && u.claim.held.Load()+int64(cap(b.B)) > lean {
+		t.l.node.count.overruns.Add(1)
+		b.Release()
+		t.cut(link.Limited, errMemory.Error())
 		return
 	}
 	u.push(b, p)
@@ -156,25 +152,8 @@ func (t *linkTCP) consumed(chunks []chunk) {
 		chunks[i] = chunk{}
 	}
 	t.s.Consumed(n)
-	t.s.SetWindow(t.up.grow(n, t.l.news.way))
-	t.l.conn.SetCredit(t.l.node.linkCredit())
-}
-
-// grow notes that n bytes were written, and returns how large the window is to be.
-// One that is used up faster than the client can hear of that becomes as large as
-// the memory allows.
-func (u *linkUpload) grow(n int, way time.Duration) int {
-	now := time.Now()
-	if u.window == 0 {
-		u.window, u.since = streamWindow, now
-	}
-	if u.used += n; u.used >= u.window {
-		if now.Sub(u.since) <= 2*way+windowWithin {
-			u.window = windowMost
-		}
-		u.used, u.since = 0, now
-	}
-	return min(u.window, max(windowLeast, int(u.claim.most())))
+	t.up.window.Renew(time.Now(), t.s, t.l.news.way, int(max(0, t.up.claim.budget.Free())))
+	t.l.credit()
 }
 
 // writeFailed ends the direction. The system reports an RST once, to whoever comes

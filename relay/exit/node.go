@@ -13,12 +13,14 @@ import (
 	"golang.org/x/time/rate"
 
 	"relaymux/mux/buf"
+	"relaymux/mux/link"
 )
 
 // A Node is the exit. It is an http.Handler; Server gives it a listener.
 type Node struct {
 	keySum      [sha256.Size]byte
 	keyed       bool // there is a key, and so a JSON wire
+	identity    string
 	diagnostics bool
 	dialer      Dialer
 	dials       *rate.Limiter
@@ -34,6 +36,7 @@ type Node struct {
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
+	windows   *link.Pool  // of the streams of links, out of uploads
 	bodies    *buf.Budget // what exchanges hold: requests and answers
 	codec     codec
 	spare     sync.Pool // of *exchange
@@ -60,6 +63,7 @@ func New(c Config) (*Node, error) {
 	n := &Node{
 		keySum:      sha256.Sum256([]byte(c.Key)),
 		keyed:       c.Key != "",
+		identity:    cmp.Or(string(c.Identity), c.Key),
 		diagnostics: c.Diagnostics,
 		dialer:      c.Dialer,
 		dials:       dialLimiter(c.DialsPerSecond),
@@ -76,7 +80,8 @@ func New(c Config) (*Node, error) {
 	// those of a link are kept for a whole way there and back.
 	n.downloads = buf.NewBudget(c.Memory / 2)
 	n.bodies, n.uploads = buf.NewBudget(c.Memory/4), buf.NewBudget(c.Memory/4)
-	n.links.init(cmp.Or(string(c.Identity), c.Key))
+	n.windows = link.NewPool(int(c.Memory / 8)) // half of uploads: a buffer may be twice what is in it
+	n.links.init(n.identity)
 	n.SetClients(c.Clients)
 	if err := n.codec.init(); err != nil {
 		return nil, fmt.Errorf("exit: preparing zstd: %w", err)

@@ -18,14 +18,15 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                             {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay/account", "relay/exit", "relay/fronted"},
+	"":                             {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay/account", "relay/exit", "relay/fronted", "relay/h3"},
 	"config":                       {},
 	"socks":                        {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"mux":                          {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
 	"relay/exit":                   {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                {},
 	"relay/fronted":                {"relay"},
-	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/link", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted"},
+	"relay/h3":                     {"mux/buf", "mux/gso", "relay", "relay/fronted"},
+	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/link", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted", "relay/h3"},
 	"relay/relaytest/cmd/relayemu": {"relay/relaytest"},
 	"relay":                        {},
 	"mux/link":                     {"mux/wire", "mux/buf"},
@@ -47,6 +48,9 @@ var home = map[string][]string{
 	"github.com/klauspost/compress/gzip":   {"relay/exit"},
 	"github.com/klauspost/compress/zstd":   {"relay/exit"},
 	"github.com/lmittmann/tint":            {""},
+	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
+	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
+	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {""},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
@@ -55,7 +59,7 @@ var home = map[string][]string{
 	"golang.org/x/time/rate":               {"socks", "relay/exit"},
 	"golang.org/x/sys/unix":                {"mux/gso"},
 	"golang.org/x/sys/windows":             {"relay/exit"},
-	"net/http":                             {"socks", "relay/fronted", "relay/exit"},
+	"net/http":                             {"socks", "relay/fronted", "relay/h3", "relay/exit"},
 	"os/exec":                              {},
 	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation
 	"math/rand":                            {},          // math/rand/v2 or crypto/rand

@@ -1,5 +1,6 @@
-// Command relayemu is the emulated script relay (relaytest.Relay) as a process
-// of its own, to put between two real ones. It is for tests only.
+// Command relayemu is the emulated relay (relaytest.Relay), scripts and binary
+// ones, as a process of its own, to put between two real ones. It is for tests
+// only.
 //
 // It prints one line, "relay ADDRESS control ADDRESS", and serves until SIGTERM
 // or SIGINT. The control address is for whoever runs the test (control.go).
@@ -49,17 +50,26 @@ func parse(args []string) (*options, error) {
 	fs.StringVar(&o.certificate, "certificate", "", "PEM `file` of certificate and key; without it, plain HTTP")
 	fs.Func("node", "`URL` of the node", setURL(&o.relay.Node))
 	fs.Func("echo", "`URL` whose scheme and host redirects lead to; default plain HTTP, same host", setURL(&o.relay.Echo))
-	deployments := fs.String("deployments", "d1", "`ids` of the deployments, with commas between")
+	deployments := fs.String("deployments", "d1", "`ids` of the scripts, with commas between")
+	workers := fs.String("workers", "", "`ids` of binary relays, under /w/<id>/; they ask messages of the link for the key")
 	fs.DurationVar(&o.knobs.RTT, "rtt", 0, "`time` of an exchange")
 	fs.IntVar(&o.knobs.Slots, "slots", 30, "executions at once of each deployment; 0 is no limit")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
-	o.relay.Deployments = strings.Split(*deployments, ",")
+	o.relay.Deployments, o.relay.Workers = ids(*deployments), ids(*workers)
 	if o.relay.Node == nil {
 		return nil, fmt.Errorf("-node is missing")
 	}
 	return o, nil
+}
+
+// ids are those of a list, none if it is empty.
+func ids(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
 }
 
 func setURL(to **url.URL) func(string) error {

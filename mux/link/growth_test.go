@@ -1,0 +1,75 @@
+package link
+
+import (
+	"testing"
+	"time"
+)
+
+// What windows become, on both sides of each limit.
+func TestGrowth(t *testing.T) {
+	const (
+		first = 256 << 10
+		size  = 64 << 20
+		rtt   = time.Second
+		free  = 30 << 20
+	)
+	now := time.Unix(1e9, 0)
+	pool := NewPool(size)
+	type grower struct {
+		s *Stream
+		g Growth
+	}
+	c := NewConn(Config{Client: true}, nil)
+	begin := func() *grower {
+		s := c.Open("h", 1, false, false, first)
+		return &grower{s, pool.Grow(first)}
+	}
+	// read has n bytes come, of which all but left are consumed.
+	read := func(a *grower, n, left int) int {
+		now = now.Add(rtt)
+		i := &a.s.in
+		i.next += uint64(n)
+		i.highest = i.next
+		i.consumed = i.next - uint64(left)
+		a.g.Renew(now, a.s, rtt, free)
+		return a.s.Window()
+	}
+	alone := begin()
+	if w := read(alone, first*3/4-1, 0); w != first {
+		t.Errorf("not used up: %d", w)
+	}
+	if w := read(alone, 1, first/4); w != first {
+		t.Errorf("used up and not read: %d", w)
+	}
+	if w := read(alone, 0, 0); w != first+(size-first)/8*5 {
+		t.Errorf("alone: %d", w)
+	}
+	// Another one grows step by step, to its part of what is left, until it is proven
+	// that it is read.
+	other := begin()
+	part := (size - 2*first - (size-first)/8*5) / 4
+	for round, want := range []int{growthStep, 4 * growthStep, 16 * growthStep, part, part} {
+		if w := read(other, other.s.Window(), 0); w != first+want {
+			t.Errorf("round %d: %d, want %d", round, w, first+want)
+		}
+	}
+	if w := read(other, other.s.Window(), 0); w != free/4*3 {
+		t.Errorf("proven: %d, want %d", w, free/4*3)
+	}
+	alone.g.Release()
+	alone.g.Release()
+	other.g.Release()
+	if p, n := pool.promised.Load(), pool.grown.Load(); p != 0 || n != 0 {
+		t.Errorf("%d bytes and %d streams are missing in the pool", p, n)
+	}
+	pool = NewPool(4 * size)
+	// Of a hundred that stop, each as soon as it was used up twice, a tenth is left.
+	for range 100 {
+		a := begin()
+		read(a, first, 0)
+		read(a, a.s.Window(), 0)
+	}
+	if left := 4*size - int(pool.promised.Load()); left < size/10 {
+		t.Errorf("a hundred leave %d", left)
+	}
+}
