@@ -290,7 +290,7 @@ func (l *linkLoop) shook(x *linkExchange) {
 		l.tries++
 		l.again = time.Now().Add(double(200*time.Millisecond, l.tries, time.Minute))
 		x.failure = &relay.Failure{Kind: relay.Rejected, Detail: "the answer is not the node's, or the node has another secret", Err: err,
-			Hint: "the secret under [link] must be one of the node's [[node.client]]"}
+			Hint: secretHint}
 		return
 	}
 	if l.known && p.Node != l.node {
@@ -310,7 +310,9 @@ func (l *linkLoop) shook(x *linkExchange) {
 // adopt begins a new link. Whatever streams the one before had are gone with the
 // node's memory of it.
 func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
+	var spared []*Stream
 	if l.conn != nil {
+		spared = l.spare(time.Now().Add(-time.Duration(min(p.Age, 1<<40)) * time.Millisecond))
 		l.m.log.Warn("the node began anew: open connections are reset", "streams", l.conn.Streams())
 		l.breakLink()
 		for _, d := range l.ds {
@@ -325,6 +327,32 @@ func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
 		Early: l.m.budget, Unacked: l.m.unacked,
 	}, l)
 	l.admit(time.Now())
+	for _, s := range spared {
+		l.attend(&s.fl.flow)
+	}
+}
+
+// spare takes streams out of a link that is no more, which the node cannot have
+// known before it began, at boot: nothing of them has been carried out, and they
+// can be opened anew.
+func (l *linkLoop) spare(boot time.Time) (list []*Stream) {
+	for _, ls := range l.conn.All() {
+		s, ok := ls.User.(*Stream)
+		if !ok || s.fl.since.Before(boot) {
+			continue
+		}
+		if bufs, ok := ls.Reclaim(); ok {
+			l.heard(&s.lk)
+			s.lk.window.Release()
+			s.lk = linkFlow{}
+			s.mu.Lock()
+			s.out.unget(bufs)
+			s.mu.Unlock()
+			s.fl.state = fresh
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // breakLink ends all streams of the link.

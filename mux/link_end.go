@@ -31,6 +31,9 @@ func (l *linkLoop) finish(x *linkExchange) {
 		if x.failure.Kind == relay.Refused && !d.Script {
 			d.text = x.binary // perhaps it lets only the JSON wire's path through
 		}
+		if k := x.failure.Kind; (k == relay.Refused || k == relay.Rejected) && !x.unsupported {
+			x.failure.Hint = secretHint
+		}
 		l.again = now.Add(double(200*time.Millisecond, l.tries, 30*time.Second))
 	case !x.stale && l.conn != nil:
 		brought = l.takeIn(x, now)
@@ -45,6 +48,9 @@ func (l *linkLoop) finish(x *linkExchange) {
 		l.adapt(x, brought, now)
 	}
 }
+
+// secretHint is what a handshake that nobody answers calls for.
+const secretHint = "the secret under [link] must be that of one of the node's [[node.client]], and url and key must lead to the node"
 
 // A delivery is what an exchange brought.
 type delivery struct {
@@ -135,7 +141,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	l.failing = time.Time{}
 	held := time.Duration(0)
 	if got.answer != nil {
-		held = time.Duration(got.answer.Held) * time.Millisecond
+		held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond
 	}
 	path := x.learn(w, held)
 	w.took(path)

@@ -35,15 +35,16 @@ type linkExchange struct {
 	suspect bool // given up, though it may still come back
 	stale   bool // of a link that is no more
 
-	took      time.Duration
-	bodyLen   int
-	answerLen int
-	message   []byte   // the answer, of a handshake: a part of answer
-	answer    *buf.Buf // owned until the loop is done with it
-	opened    []opened
-	forged    int
-	unknown   bool // the node does not know the link
-	failure   *relay.Failure
+	took        time.Duration
+	bodyLen     int
+	answerLen   int
+	message     []byte   // the answer, of a handshake: a part of answer
+	answer      *buf.Buf // owned until the loop is done with it
+	opened      []opened
+	forged      int
+	unknown     bool // the node does not know the link
+	unsupported bool // the node knows no link at all
+	failure     *relay.Failure
 }
 
 // An opened is a record of an answer, its plaintext in b, which is owned.
@@ -113,7 +114,7 @@ func (m *Mux) open(x *linkExchange) *relay.Failure {
 	message := x.answer.B
 	if !x.binary {
 		var f *relay.Failure
-		if message, f = inText(message); f != nil {
+		if message, x.unsupported, f = inText(message); f != nil {
 			return f
 		}
 	}
@@ -159,25 +160,25 @@ func cutShort(err error) *relay.Failure {
 var errNoMessage = errors.New("an answer without a message of the link")
 
 // inText is the message that an answer of the JSON wire carries.
-func inText(text []byte) ([]byte, *relay.Failure) {
+func inText(text []byte) (_ []byte, unsupported bool, _ *relay.Failure) {
 	var a wire.Answer
 	if err := wire.ParseAnswer(text, &a, 1); err != nil {
-		return nil, &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the wire's JSON, or was cut", Err: err}
+		return nil, false, &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the wire's JSON, or was cut", Err: err}
 	}
 	failed := a.Err
 	if len(a.Results) > 0 && !a.HasErr {
 		r := &a.Results[0]
 		if string(r.Code) == wire.CodeUnsupported {
-			return nil, &relay.Failure{Kind: relay.Rejected, Detail: "the node does not know the link",
+			return nil, true, &relay.Failure{Kind: relay.Rejected, Detail: "the node does not know the link",
 				Hint: `it needs relaymux at the node and a [[node.client]] there; wire = "json" does without, but then the relay reads everything`}
 		}
 		if failed = r.Err; len(failed) == 0 && len(r.Data) == 1 {
-			return r.Data[0], nil
+			return r.Data[0], false, nil
 		}
 	}
 	if len(failed) > 0 {
-		return nil, &relay.Failure{Kind: relay.Rejected, Detail: printable(failed),
+		return nil, false, &relay.Failure{Kind: relay.Rejected, Detail: printable(failed),
 			Hint: "the script or the node said this; a wrong key or an unreachable node are the usual reasons"}
 	}
-	return nil, &relay.Failure{Kind: relay.Malformed, Detail: errNoMessage.Error(), Err: errNoMessage}
+	return nil, false, &relay.Failure{Kind: relay.Malformed, Detail: errNoMessage.Error(), Err: errNoMessage}
 }

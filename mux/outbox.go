@@ -58,6 +58,15 @@ func (o *outbox) take(to []*buf.Buf, limit int) (_ []*buf.Buf, all bool) {
 	return to, rest == 0
 }
 
+// unget puts buffers back to the front, which were taken and not done with.
+func (o *outbox) unget(bufs []*buf.Buf) {
+	for _, b := range bufs {
+		o.bytes += len(b.B)
+		o.held += len(b.B)
+	}
+	o.bufs = append(bufs, o.bufs...)
+}
+
 // split sees to it that the first buffer has at most limit bytes, for bodies
 // that max_bytes makes smaller than one read.
 func (o *outbox) split(limit int) {

@@ -97,6 +97,7 @@ type deployment struct {
 	mandated  bool      // the relay itself asked for the pause
 	parkedFor relay.Kind
 	lastWords string // of the latest failure, for a person
+	said      string // its detail
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 
 	line line // what the link knows of it
@@ -222,7 +223,8 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 	if f.Kind == relay.Cancelled {
 		return
 	}
-	was, now := d.parkedFor, time.Now()
+	was, said, now := d.parkedFor, d.said, time.Now()
+	d.said = f.Detail
 	d.Account.failedBy(f, now)
 	rest := d.fail(f, took, now)
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
@@ -232,7 +234,7 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 			d.maxBody = most
 			log.Warn("deployment refuses large bodies", append(args, "bytes", bodyLen, "trying", most)...)
 		}
-	case rest > 0 && was != f.Kind:
+	case rest > 0 && (was != f.Kind || said != f.Detail):
 		log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
 	default:
 		log.Debug("exchange failed", args...)

@@ -275,11 +275,16 @@ func (c *Conn) spend(n uint64) { c.spent += n }
 
 // free releases a chunk that is not needed any more.
 func (c *Conn) free(ch *chunk) {
-	if c.c.Unacked != nil {
-		c.c.Unacked.Return(cap(ch.b.B))
-	}
+	c.discharge(ch.b)
 	ch.b.Release()
 	ch.gone, ch.b = true, nil // the length of p still counts
+}
+
+// discharge gives back what the writer of b has charged for it.
+func (c *Conn) discharge(b *buf.Buf) {
+	if c.c.Unacked != nil {
+		c.c.Unacked.Return(cap(b.B))
+	}
 }
 
 func (c *Conn) releaseEarly(i *inbound) {
@@ -305,6 +310,7 @@ type Receipt struct {
 func (c *Conn) Receive(now time.Time, number uint64, b *buf.Buf) (Receipt, error) {
 	var got Receipt
 	var refused error
+	acks := 0
 	r := reader{p: b.B}
 	for {
 		more, err := r.next(&c.f)
@@ -314,7 +320,12 @@ func (c *Conn) Receive(now time.Time, number uint64, b *buf.Buf) (Receipt, error
 		if !more {
 			break
 		}
+		if c.f.kind == kindAck {
+			acks++
+		}
 		switch err := c.take(now, &c.f, b); {
+		case acks > 1: // one may have to look at all that is on its way
+			return got, fmt.Errorf("%w: two acknowledgements in a record", ErrProtocol)
 		case errors.Is(err, ErrRefused):
 			refused = err
 		case err != nil:

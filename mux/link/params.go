@@ -16,9 +16,10 @@ type HelloParams struct {
 
 // AnswerParams is what the node says to that.
 type AnswerParams struct {
-	Node   ID   // the same as long as the node has the same key
-	Epoch  ID   // of this run of it: with another one, all streams of before are gone
-	Known  bool // it knows HelloParams.Prev
+	Node   ID     // the same as long as the node has the same key
+	Epoch  ID     // of this run of it: with another one, all streams of before are gone
+	Known  bool   // it knows HelloParams.Prev
+	Age    uint64 // of this run, in ms: what was opened since was opened by no run before
 	Window uint64
 	Credit uint64
 }
@@ -49,6 +50,7 @@ func (p *AnswerParams) Append(dst []byte) []byte {
 		known = 1
 	}
 	dst = append(dst, known)
+	dst = binary.AppendUvarint(dst, p.Age)
 	dst = binary.AppendUvarint(dst, p.Window)
 	return binary.AppendUvarint(dst, p.Credit)
 }
@@ -59,6 +61,7 @@ func ParseAnswerParams(b []byte) (p AnswerParams, err error) {
 	copy(p.Node[:], r.bytes(uint64(len(p.Node))))
 	copy(p.Epoch[:], r.bytes(uint64(len(p.Epoch))))
 	p.Known = r.byte() == 1
+	p.Age = r.number()
 	p.Window, p.Credit = r.number(), r.number()
 	if r.bad || p.Window > 1<<30 {
 		return p, errFrame

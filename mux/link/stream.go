@@ -69,6 +69,7 @@ func (s *Stream) Addr() netip.Addr { return s.addr }
 // outbound is the half that sends.
 type outbound struct {
 	chunks []chunk // what is not acknowledged, in order
+	kept   int     // bytes of them
 	end    uint64  // what was written
 	sent   uint64  // what was sent at least once
 	limit  uint64  // the other end's window
@@ -135,6 +136,7 @@ func (s *Stream) Write(b *buf.Buf, p []byte) {
 	}
 	o.chunks = append(o.chunks, ch)
 	o.end += uint64(len(p))
+	o.kept += len(p)
 	s.c.unsent += uint64(len(p))
 	s.count()
 	s.enqueue()
@@ -198,6 +200,31 @@ func (s *Stream) ResetQuietly() {
 	s.Reset(Aborted, "")
 }
 
+// Reclaim takes a stream that the node has not been heard to know out of the Conn,
+// and returns what was written, in order, which the caller owns from then on. ok is
+// false if the node knows it, or may have executed what it was sent. Client.
+func (s *Stream) Reclaim() (bufs []*buf.Buf, ok bool) {
+	o, i := &s.out, &s.in
+	if s.openAck || s.opened || i.highest > 0 || o.reset || len(o.chunks) > 0 && o.chunks[0].off > 0 || len(o.acked) > 0 {
+		return nil, false
+	}
+	for k := range o.chunks {
+		ch := &o.chunks[k]
+		b := ch.b
+		if len(ch.p) < len(b.B) {
+			b = buf.Copy(ch.p)
+			s.c.free(ch)
+		} else {
+			s.c.discharge(b)
+		}
+		bufs = append(bufs, b)
+	}
+	o.chunks, o.kept, o.reset = nil, 0, true
+	s.count()
+	delete(s.c.streams, s.id)
+	return bufs, true
+}
+
 // stopReceiving ends the receiving half: what arrives from now on is not kept.
 func (s *Stream) stopReceiving() {
 	i := &s.in
@@ -229,14 +256,7 @@ func (s *Stream) Offer() {
 func (s *Stream) Unsent() int { return int(s.out.end - s.out.sent) }
 
 // Unacked is how many written bytes are still kept.
-func (s *Stream) Unacked() (n int) {
-	for _, c := range s.out.chunks {
-		if !c.gone {
-			n += len(c.p)
-		}
-	}
-	return n
-}
+func (s *Stream) Unacked() int { return s.out.kept }
 
 // Room is how many bytes may be sent within the other end's window, beyond what
 // was written.
@@ -375,6 +395,7 @@ func (o *outbound) ack(c *Conn, lo, hi uint64) (freed int) {
 		}
 		if !ch.gone && o.acked.covers(ch.off, ch.off+uint64(len(ch.p))) {
 			freed += len(ch.p)
+			o.kept -= len(ch.p)
 			c.free(ch)
 		}
 	}
@@ -429,7 +450,7 @@ func (o *outbound) drop(c *Conn) {
 	c.unsent -= o.end - o.sent
 	c.again -= o.lost.size()
 	o.end = o.sent
-	o.chunks, o.acked, o.lost = nil, nil, nil
+	o.chunks, o.acked, o.lost, o.kept = nil, nil, nil, 0
 }
 
 // over reports whether nothing more is to be sent or heard of what was sent.

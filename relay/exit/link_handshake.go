@@ -49,6 +49,7 @@ func (n *Node) welcome(body []byte) ([]byte, error) {
 	prev := t.find(p.Prev)
 	say := link.AnswerParams{
 		Node: t.node, Epoch: t.epoch, Known: prev != nil && prev.client == a.Client,
+		Age:    uint64(time.Since(n.began).Milliseconds()),
 		Window: uint64(n.streamWindow()), Credit: n.linkCredit(),
 	}
 	answer, keys, err := a.Answer(say.Append(nil))
