@@ -56,6 +56,9 @@ func (p *Pool) Grow(first int) Growth {
 // an exchange, and free what is left of the memory.
 func (g *Growth) Renew(now time.Time, s *Stream, rtt time.Duration, free int) {
 	w, waiting := s.Window(), int(s.in.next-s.in.consumed)
+	if g.pool == nil { // released: what is still written renews nothing
+		return
+	}
 	if waiting >= w/4 || s.Received()-g.mark < uint64(w/4*3) {
 		return
 	}

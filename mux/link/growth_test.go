@@ -58,6 +58,10 @@ func TestGrowth(t *testing.T) {
 	}
 	alone.g.Release()
 	alone.g.Release()
+	alone.g.mark = 0
+	if w := alone.s.Window(); read(alone, size, 0) != w {
+		t.Error("a released one grows")
+	}
 	other.g.Release()
 	if p, n := pool.promised.Load(), pool.grown.Load(); p != 0 || n != 0 {
 		t.Errorf("%d bytes and %d streams are missing in the pool", p, n)

@@ -2,6 +2,7 @@ package exit
 
 import (
 	"io"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func BenchmarkLinkDownload(b *testing.B) {
 		}
 	})})
 	c := r.link("ann")
-	c.openStream("x", 80, false, 1<<40)
+	c.openStream("x", 80, false, math.MaxInt)
 	a := c.flows[0]
 	c.must()
 	b.SetBytes(size)
