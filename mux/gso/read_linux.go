@@ -99,10 +99,7 @@ func (c *udpConn) deliver(b *batch, i int) {
 	r, m, data, a := &c.r, &b.msgs[i], b.bufs[i], b.arrival(i)
 	data.B = data.B[:m.Len]
 	r.errors = 0
-	if a.dropped != 0 && a.dropped != r.dropped {
-		c.o.Stats.Drop(stats.DropOverflow, int(a.dropped-r.dropped))
-		r.dropped = a.dropped
-	}
+	c.overflown(a.dropped)
 	flags := int(m.Hdr.Flags)
 	if flags&unix.MSG_TRUNC != 0 || c.gro && a.size == 0 && flags&unix.MSG_CTRUNC != 0 {
 		c.o.Stats.Drop(stats.DropCut, 1)
@@ -121,6 +118,15 @@ func (c *udpConn) deliver(b *batch, i int) {
 	t.Buf = data.Fit()
 	r.ts[r.n] = t
 	r.n++
+}
+
+// overflown counts what the socket has had no room for, of which total is what it
+// says.
+func (c *udpConn) overflown(total uint32) {
+	if r := &c.r; total != 0 && total != r.dropped {
+		c.o.Stats.Drop(stats.DropOverflow, int(total-r.dropped))
+		r.dropped = total
+	}
 }
 
 // readError is nil for what is to be passed over: ICMP's news of one peer is no

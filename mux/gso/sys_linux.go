@@ -55,9 +55,10 @@ const (
 	// are trains of their own, sixteen at a time cost 1.25 µs each and one at a
 	// time 1.6 (Linux 6.18, loopback).
 	batchSize = 16
-	// oobWords is room for UDP_GRO and SO_RXQ_OVFL, 24 bytes each, and as much
-	// for what the socket's maker may have turned on.
-	oobWords = 16
+	// oobWords is room for UDP_GRO and SO_RXQ_OVFL, 24 bytes each, and for what
+	// the socket's maker may have turned on: quic-go asks for the address (40 and
+	// 32 bytes, both where an IPv6 socket hears IPv4) and the ECN bits (24).
+	oobWords = 24
 	oobBytes = oobWords * 8
 )
 
@@ -124,6 +125,22 @@ func (b *batch) arrival(i int) (a arrival) {
 		p = rest
 	}
 	return a
+}
+
+// keepIP appends to p what the control data of message i says of IP: how it was
+// addressed and marked.
+func (b *batch) keepIP(i int, p []byte) []byte {
+	for all := b.oob(i)[:b.msgs[i].Hdr.Controllen]; len(all) >= unix.SizeofCmsghdr; {
+		h, _, rest, err := unix.ParseOneSocketControlMessage(all)
+		if err != nil {
+			break
+		}
+		if h.Level == unix.IPPROTO_IP || h.Level == unix.IPPROTO_IPV6 {
+			p = append(p, all[:len(all)-len(rest)]...)
+		}
+		all = rest
+	}
+	return p
 }
 
 // name writes peer to names[i] as an address of the socket's family, and returns

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -27,10 +28,12 @@ type TLS struct {
 	Plain             bool
 }
 
-// A Server gives a node its listener: HTTP/1.1, and h2 where there is TLS.
+// A Server gives a node its listener: HTTP/1.1, and h2 where there is TLS, and
+// HTTP/3 after ListenQUIC.
 type Server struct {
 	node        *Node
 	http        *http.Server
+	quic        *quicServer // nil: no HTTP/3
 	fingerprint string
 }
 
@@ -58,10 +61,13 @@ func NewServer(n *Node, t TLS) (*Server, error) {
 // with, by which a client can pin it; empty without TLS.
 func (s *Server) Fingerprint() string { return s.fingerprint }
 
-// Serve answers requests on ln, which it closes, until ctx ends. Then it closes
-// the node, which answers what is held, and gives the answers a few seconds to
-// get out. The error is the listener's; being told to stop is none.
+// Serve answers requests on ln, which it closes, and on the port of ListenQUIC,
+// until ctx ends. Then it closes the node, which answers what is held, and gives the
+// answers a few seconds to get out. The error is the listener's; being told to stop is none.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if s.quic != nil {
+		s.quic.start()
+	}
 	stopped := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -70,6 +76,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	err := s.serve(ln)
 	if !release() {
 		<-stopped
+	} else if s.quic != nil {
+		s.quic.stop(over())
 	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -88,7 +96,19 @@ func (s *Server) stop() {
 	s.node.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownLimit)
 	defer cancel()
+	var both sync.WaitGroup
+	defer both.Wait()
+	if s.quic != nil {
+		both.Go(func() { s.quic.stop(ctx) })
+	}
 	if s.http.Shutdown(ctx) != nil {
 		_ = s.http.Close() // whoever is still reading has had its time
 	}
+}
+
+// over is a context that has ended: for what is not to be waited for.
+func over() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }

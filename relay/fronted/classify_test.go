@@ -155,7 +155,7 @@ func TestWords(t *testing.T) {
 }
 
 func TestScriptURLs(t *testing.T) {
-	r := func(path string) bool { return Config{URL: parse(t, "https://script.google.com"+path)}.script() }
+	r := func(path string) bool { return Config{URL: parse(t, "https://script.google.com"+path)}.Script() }
 	for path, want := range map[string]bool{
 		"/macros/s/ID/exec":                true,
 		"/a/macros/example.org/s/ID/exec":  true,

@@ -115,8 +115,8 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
-// dialAddr is the host:port that the URL's own requests connect to.
-func (c Config) dialAddr() string {
+// DialAddr is the host:port that the URL's own requests connect to.
+func (c Config) DialAddr() string {
 	if c.ConnectTo == "" {
 		return hostPort(c.URL)
 	}
@@ -128,12 +128,15 @@ func (c Config) dialAddr() string {
 
 // loopback reports whether the deployment is reached on this machine.
 func (c Config) loopback() bool {
-	host, _, err := net.SplitHostPort(c.dialAddr())
+	host, _, err := net.SplitHostPort(c.DialAddr())
 	return err == nil && isLoopback(host)
 }
 
-// script reports whether the URL is a script's, which is POSTed to as it is.
-func (c Config) script() bool {
+// StepLimit bounds a step that needs a few round trips and no waiting for data.
+func (c Config) StepLimit() time.Duration { return stepLimit(c.ExchangeLimit) }
+
+// Script reports whether the URL is a script's, which is POSTed to as it is.
+func (c Config) Script() bool {
 	s := strings.Split(c.URL.Path, "/")
 	n := len(s)
 	if n < 5 || s[n-1] != "exec" || s[n-2] == "" || s[n-3] != "s" {
@@ -145,7 +148,7 @@ func (c Config) script() bool {
 
 // target is where batches are POSTed.
 func (c Config) target() *url.URL {
-	if c.script() {
+	if c.Script() {
 		return c.URL
 	}
 	return c.below("tunnel", "batch")

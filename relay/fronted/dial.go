@@ -20,15 +20,17 @@ type dialer struct {
 	limit     time.Duration // for name, connect and TLS together
 }
 
-// dialError is a failure before the first byte of a request.
-type dialError struct {
-	doing string
-	limit time.Duration
-	err   error
+// A DialError is a failure before there is a connection: the exchange is
+// Unreachable.
+type DialError struct {
+	Doing  string        // what, with whom
+	Limit  time.Duration // that it had
+	Silent string        // the hint if nobody answered within that; empty: one about addresses
+	Err    error
 }
 
-func (e *dialError) Error() string { return e.doing + ": " + e.err.Error() }
-func (e *dialError) Unwrap() error { return e.err }
+func (e *DialError) Error() string { return e.Doing + ": " + e.Err.Error() }
+func (e *DialError) Unwrap() error { return e.Err }
 
 // plain connects; its signature is that of http.Transport.DialContext.
 func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -54,7 +56,7 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, &dialError{fmt.Sprintf("TLS with %q", config.ServerName), d.limit, err}
+		return nil, &DialError{Doing: fmt.Sprintf("TLS with %q", config.ServerName), Limit: d.limit, Err: err}
 	}
 	return conn, nil
 }
@@ -65,14 +67,16 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 	}
 	conn, err := d.dial(ctx, network, addr)
 	if err != nil {
-		return nil, &dialError{"connecting to " + addr, d.limit, err}
+		return nil, &DialError{Doing: "connecting to " + addr, Limit: d.limit, Err: err}
 	}
 	return conn, nil
 }
 
 var errPin = errors.New("the certificate is not the one of pin_sha256")
 
-func tlsConfig(c Config, protocols []string) *tls.Config {
+// TLS is how the deployment's server is asked for and verified. A name that is not
+// configured is left to who dials.
+func (c Config) TLS(protocols ...string) *tls.Config {
 	t := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         c.ServerName,

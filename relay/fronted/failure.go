@@ -1,6 +1,7 @@
 package fronted
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,9 +34,9 @@ func (x *exchange) explain(ctx context.Context, err error) *relay.Failure {
 	if f := gaveUp(context.Cause(ctx)); f != nil {
 		return f
 	}
-	if d, ok := errors.AsType[*dialError](err); ok {
+	if d, ok := errors.AsType[*DialError](err); ok {
 		what, hint := d.explain()
-		return &relay.Failure{Kind: relay.Unreachable, Detail: clean(d.doing + ": " + what), Hint: hint, Err: err}
+		return &relay.Failure{Kind: relay.Unreachable, Detail: clean(d.Doing + ": " + what), Hint: hint, Err: err}
 	}
 	if errors.Is(err, errTooLarge) {
 		return &relay.Failure{Kind: relay.TooLarge, Err: err,
@@ -73,49 +74,49 @@ func (p phase) hint() string {
 }
 
 // explain tells the causes apart that a user mends in different places.
-func (d *dialError) explain() (what, hint string) {
+func (d *DialError) explain() (what, hint string) {
 	if what, hint, ok := d.explainTLS(); ok {
 		return what, hint
 	}
-	if e, ok := errors.AsType[*net.DNSError](d.err); ok {
+	if e, ok := errors.AsType[*net.DNSError](d.Err); ok {
 		if e.IsNotFound {
 			return "the name does not exist", "check url and connect_to; an address in connect_to needs no DNS"
 		}
 		return "the name could not be looked up", "is this machine online? an address in connect_to needs no DNS"
 	}
 	switch {
-	case errors.Is(d.err, context.DeadlineExceeded), errors.Is(d.err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("no answer within %v", d.limit), "the address may be blocked: try another connect_to"
-	case errors.Is(d.err, syscall.ECONNREFUSED):
+	case errors.Is(d.Err, context.DeadlineExceeded), errors.Is(d.Err, os.ErrDeadlineExceeded):
+		return fmt.Sprintf("no answer within %v", d.Limit), cmp.Or(d.Silent, "the address may be blocked: try another connect_to")
+	case errors.Is(d.Err, syscall.ECONNREFUSED):
 		return "connection refused", "nothing listens there: check url and connect_to"
-	case errors.Is(d.err, syscall.ECONNRESET):
+	case errors.Is(d.Err, syscall.ECONNRESET):
 		return "connection reset", "the name or the address may be blocked: try another server_name or connect_to"
-	case errors.Is(d.err, syscall.ENETUNREACH), errors.Is(d.err, syscall.EHOSTUNREACH):
+	case errors.Is(d.Err, syscall.ENETUNREACH), errors.Is(d.Err, syscall.EHOSTUNREACH):
 		return "no route", "is this machine online?"
 	}
-	return d.err.Error(), ""
+	return d.Err.Error(), ""
 }
 
-func (d *dialError) explainTLS() (what, hint string, ok bool) {
-	if errors.Is(d.err, errPin) {
+func (d *DialError) explainTLS() (what, hint string, ok bool) {
+	if errors.Is(d.Err, errPin) {
 		return errPin.Error(), "someone is in between, or the server has a new certificate: update pin_sha256", true
 	}
-	if _, ok := errors.AsType[x509.HostnameError](d.err); ok {
+	if _, ok := errors.AsType[x509.HostnameError](d.Err); ok {
 		return "the certificate is for another name", "check server_name and connect_to", true
 	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](d.err); ok {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](d.Err); ok {
 		return "the certificate is signed by an unknown CA", "set ca_file or pin_sha256, unless someone is in between", true
 	}
-	if e, ok := errors.AsType[x509.CertificateInvalidError](d.err); ok {
+	if e, ok := errors.AsType[x509.CertificateInvalidError](d.Err); ok {
 		if e.Reason == x509.Expired {
 			return "the certificate is expired or not yet valid", "check this machine's clock, then the server", true
 		}
 		return "the certificate is not valid: " + e.Error(), "", true
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](d.err); ok {
+	if _, ok := errors.AsType[tls.RecordHeaderError](d.Err); ok {
 		return "the server does not speak TLS", "check the port, and http against https", true
 	}
-	if e, ok := errors.AsType[*net.OpError](d.err); ok && e.Op == "remote error" { // crypto/tls: an alert
+	if e, ok := errors.AsType[*net.OpError](d.Err); ok && e.Op == "remote error" { // crypto/tls: an alert
 		return "the server refuses: " + e.Err.Error(), "try another server_name", true
 	}
 	return "", "", false

@@ -38,6 +38,11 @@ func (x *exchange) setBinary(req *http.Request) {
 	}
 }
 
+// IsMessage reports whether a request of a Transport's carries a message of the
+// link. The node takes such a message once, however often it comes: it may be
+// sent again, and before the server has proved that it is there.
+func IsMessage(req *http.Request) bool { return req.Header.Get("Content-Type") == binaryType }
+
 func isBinary(h http.Header) bool {
 	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && t == binaryType

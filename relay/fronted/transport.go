@@ -12,6 +12,7 @@ package fronted
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -30,13 +31,29 @@ type Transport struct {
 	link   *url.URL // of messages of the link; nil for a script
 	script bool
 	limits limits
-	http   *http.Transport
+	http   Pool
+}
+
+// A Pool carries the HTTP requests of one deployment over connections that it
+// keeps. It says by the request's httptrace when there is a connection, for
+// nothing can have left before (GotConn), and when all of the body is handed down
+// (WroteRequest). An error of its that is a *DialError, or a wrapped one, has
+// found no connection.
+type Pool interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 var _ relay.Transport = (*Transport)(nil)
 
 // New checks c, whose errors name the config's key, and connects nowhere yet.
 func New(c Config) (*Transport, error) {
+	return NewOver(c, func(c Config) (Pool, error) { return pool(c), nil })
+}
+
+// NewOver is New over connections of another kind, which pool makes of the config
+// with its defaults.
+func NewOver(c Config, pool func(Config) (Pool, error)) (*Transport, error) {
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, err
@@ -44,9 +61,11 @@ func New(c Config) (*Transport, error) {
 	t := &Transport{
 		config: c,
 		target: c.target(),
-		script: c.script(),
+		script: c.Script(),
 		limits: limitsOf(c.ExchangeLimit),
-		http:   pool(c),
+	}
+	if t.http, err = pool(c); err != nil {
+		return nil, fmt.Errorf("deployment %q: %w", c.Name, err)
 	}
 	if !t.script {
 		t.link = c.link()
@@ -58,10 +77,10 @@ func New(c Config) (*Transport, error) {
 // environment's proxy may well be this program.
 func pool(c Config) *http.Transport {
 	protocols, names := versions(c)
-	step := stepLimit(c.ExchangeLimit)
-	d := &dialer{dial: c.Dial, tls: tlsConfig(c, names), limit: step}
+	step := c.StepLimit()
+	d := &dialer{dial: c.Dial, tls: c.TLS(names...), limit: step}
 	if c.ConnectTo != "" {
-		d.connectTo = c.dialAddr()
+		d.connectTo = c.DialAddr()
 	}
 	return &http.Transport{
 		DialContext:    d.plain,
@@ -85,7 +104,7 @@ func versions(c Config) (*http.Protocols, []string) {
 		p.SetHTTP2(true)
 		p.SetUnencryptedHTTP2(c.URL.Scheme == "http")
 		return p, []string{"h2"}
-	case c.HTTP == "1.1" || c.script():
+	case c.HTTP == "1.1" || c.Script():
 		p.SetHTTP1(true)
 		return p, []string{"http/1.1"}
 	}

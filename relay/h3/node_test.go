@@ -1,0 +1,138 @@
+package h3
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"relaymux/mux/gso"
+	"relaymux/mux/link"
+	"relaymux/mux/stats"
+	"relaymux/relay"
+	"relaymux/relay/exit"
+)
+
+// newNode runs a node on loopback, whose listener has both, and returns a transport
+// to it that knows it by its fingerprint.
+func newNode(t testing.TB, client, server *stats.UDP) *Transport {
+	t.Helper()
+	n, err := exit.New(exit.Config{Key: testKey, Clients: []link.Client{{Name: "ann", Secret: link.NewSecret(testSecret)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := exit.NewServer(n, exit.TLS{SelfSigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ln net.Listener
+	for range 20 { // the number may be somebody else's in UDP
+		if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		if err = s.ListenQUIC(ln.Addr(), exit.QUIC{UDP: gso.Options{GSO: true, GRO: true, Stats: server}}); err == nil {
+			break
+		}
+		ln.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln) }()
+	c := Config{UDP: gso.Options{GSO: true, GRO: true, Stats: client}, Early: !raceEnabled}
+	c.Name, c.URL = "node", &url.URL{Scheme: "https", Host: ln.Addr().String()}
+	if c.PinSHA256, err = hex.DecodeString(s.Fingerprint()); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		tr.Close()
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return tr
+}
+
+const (
+	testKey    = "correct horse battery staple 32+"
+	testSecret = "ann has a secret of 32 characters"
+)
+
+// Handshakes and exchanges of a link with a node, in first flights and later.
+func TestNode(t *testing.T) {
+	tr := newNode(t, new(stats.UDP), new(stats.UDP))
+	for range 3 {
+		p := link.HelloParams{Credit: 1 << 30}
+		h, body, err := link.Hello(link.NewSecret(testSecret), p.Append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := relay.Exchange{Body: body, Binary: true}
+		if err := tr.Exchange(t.Context(), &x); err != nil {
+			t.Fatal(err)
+		}
+		keys, _, err := h.Finish(x.Answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A message without records is a client's that only asks.
+		x = relay.Exchange{Body: link.AppendRequestHead(nil, keys.ID(), 1), Binary: true}
+		if err := tr.Exchange(t.Context(), &x); err != nil {
+			if f := err.(*relay.Failure); f.Kind != relay.Refused {
+				t.Error(err)
+			}
+		}
+		x = relay.Exchange{Body: []byte(`{"k":"` + testKey + `","t":"batch","ops":[]}`)}
+		if err := tr.Exchange(t.Context(), &x); err != nil || !bytes.Contains(x.Answer, []byte(`"r":[]`)) {
+			t.Errorf("%s, %v", x.Answer, err)
+		}
+		x = relay.Exchange{Body: []byte(`{"k":"another key","t":"batch","ops":[]}`)}
+		if f, ok := tr.Exchange(t.Context(), &x).(*relay.Failure); !ok || f.Kind != relay.Refused {
+			t.Error(f)
+		}
+		x = relay.Exchange{Body: []byte("\x01a hello of nobody" + strings.Repeat(" ", 100)), Binary: true}
+		if f, ok := tr.Exchange(t.Context(), &x).(*relay.Failure); !ok || f.Kind != relay.Refused {
+			t.Error(f)
+		}
+		tr.Close()
+	}
+}
+
+// What an exchange of a few MiB costs each way.
+func BenchmarkExchange(b *testing.B) {
+	const size = 4 << 20
+	answer := make([]byte, size)
+	s := newRig(b, func(w http.ResponseWriter, req *http.Request) {
+		n, _ := io.Copy(io.Discard, req.Body)
+		w.Header().Set("Content-Type", "application/octet-stream")
+		if n > 1000 {
+			_, _ = w.Write(answer[:10])
+			return
+		}
+		_, _ = w.Write(answer)
+	}).transportOf(nil)
+	for name, body := range map[string][]byte{"up": make([]byte, size), "down": make([]byte, 10)} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			room := make([]byte, 0, size+1)
+			for b.Loop() {
+				x := relay.Exchange{Body: body, Answer: room, Binary: true}
+				if err := s.Exchange(b.Context(), &x); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,198 @@
+package h3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"relaymux/relay/fronted"
+)
+
+// idleLimit ends a connection without requests, as in fronted. The next one is
+// resumed: it costs no round trip to messages of the link.
+const idleLimit = 90 * time.Second
+
+// A pool keeps the deployment's connection. Requests wait for the one that is
+// being made, and none of them ends it by giving up.
+type pool struct {
+	dialer *dialer
+	host   string
+	early  bool
+
+	mu      sync.Mutex
+	current *conn    // nil, or not retired
+	dialing *dialing // nil, or under way
+	late    bool     // the next one is not to be early: that was in vain
+}
+
+type dialing struct {
+	done    chan struct{}
+	retired bool // what comes of it serves only those who wait for it
+
+	// Set when done is closed.
+	conn *conn
+	err  error
+}
+
+var _ fronted.Pool = (*pool)(nil)
+
+func newPool(c Config) *pool { return &pool{dialer: newDialer(c), host: c.URL.Host, early: c.Early} }
+
+// RoundTrip implements http.RoundTripper. A request that has certainly not been
+// carried out goes out once more, on another connection.
+func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, p.host) {
+		return nil, fmt.Errorf("a request for %s on a connection to %s", req.URL.Host, p.host)
+	}
+	early := fronted.IsMessage(req)
+	for try := 1; ; try++ {
+		c, err := p.get(req.Context())
+		if err != nil {
+			return nil, err
+		}
+		resp, err := c.roundTrip(req, early)
+		if err == nil {
+			resp.Body = &body{resp.Body, sync.OnceFunc(func() { p.release(c) })}
+			return resp, nil
+		}
+		again, ok := errors.AsType[*unusedError](err)
+		if errors.Is(err, quic.Err0RTTRejected) {
+			p.setLate()
+		}
+		if ok && again.dead {
+			p.drop(c)
+		}
+		p.release(c)
+		if !ok || try == 3 { // the first may have been old, the second in vain early
+			return nil, err
+		}
+		early = false
+		if req, err = rewind(req); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *pool) setLate() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = true
+}
+
+// rewind is req with its body from the beginning.
+func rewind(req *http.Request) (*http.Request, error) {
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := *req
+	again.Body = body
+	return &again, nil
+}
+
+// get returns the connection for one more request, which ends with release.
+func (p *pool) get(ctx context.Context) (*conn, error) {
+	p.mu.Lock()
+	if c := p.current; c != nil {
+		c.uses++
+		c.idle.Stop()
+		p.mu.Unlock()
+		return c, nil
+	}
+	d := p.dialing
+	if d == nil {
+		d = &dialing{done: make(chan struct{})}
+		p.dialing = d
+		go p.dial(context.WithoutCancel(ctx), d, p.early && !p.late)
+		p.late = false
+	}
+	p.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-d.done:
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.conn.uses++
+	d.conn.idle.Stop()
+	return d.conn, nil
+}
+
+func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
+	c, err := p.dialer.dial(ctx, early)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dialing == d {
+		p.dialing = nil
+	}
+	d.conn, d.err = c, err
+	if err == nil {
+		c.retired = d.retired
+		if !c.retired {
+			p.current = c
+		}
+		c.idle = time.AfterFunc(idleLimit, func() { p.drop(c) })
+		context.AfterFunc(c.quic.Context(), func() { p.drop(c) })
+	}
+	close(d.done)
+}
+
+// release says that a request is over.
+func (p *pool) release(c *conn) {
+	p.mu.Lock()
+	c.uses--
+	unused := c.uses == 0
+	if unused {
+		c.idle.Reset(idleLimit)
+	}
+	over := unused && c.retired
+	p.mu.Unlock()
+	if over {
+		c.stop()
+	}
+}
+
+// drop lets c take no more requests, and ends it when it has none.
+func (p *pool) drop(c *conn) {
+	p.mu.Lock()
+	if p.current == c {
+		p.current = nil
+	}
+	c.retired = true
+	over := c.uses == 0
+	p.mu.Unlock()
+	if over {
+		c.stop()
+	}
+}
+
+// stop closes a connection that no request uses.
+func (c *conn) stop() {
+	c.idle.Stop()
+	c.close()
+}
+
+// CloseIdleConnections implements fronted.Pool: those under way are the last ones
+// of their connection.
+func (p *pool) CloseIdleConnections() {
+	p.mu.Lock()
+	c := p.current
+	if p.dialing != nil {
+		p.dialing.retired = true
+		p.dialing = nil
+	}
+	p.mu.Unlock()
+	if c != nil {
+		p.drop(c)
+	}
+}

@@ -1,0 +1,185 @@
+package h3
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
+
+	"relaymux/mux/buf"
+)
+
+// methodQuery is a POST that is safe to repeat (draft-ietf-httpbis-safe-method-w-body),
+// as messages of the link are. It is the one request with a body that quic-go sends
+// in a resumed connection's first flight, before the server has answered, and what
+// RFC 8470 section 4 allows there.
+const methodQuery = "QUERY"
+
+// An unusedError is of a request that has certainly not been carried out, or may
+// be once more.
+type unusedError struct {
+	dead bool // the connection takes no more requests
+	err  error
+}
+
+func (e *unusedError) Error() string { return e.err.Error() }
+func (e *unusedError) Unwrap() error { return e.err }
+
+// body is that of an answer.
+type body struct {
+	io.ReadCloser
+	release func()
+}
+
+func (b *body) Close() error {
+	defer b.release()
+	return b.ReadCloser.Close()
+}
+
+// roundTrip sends req and returns the head of its answer; early before the
+// handshake is complete, if it is not.
+func (c *conn) roundTrip(req *http.Request, early bool) (*http.Response, error) {
+	ctx := req.Context()
+	select {
+	case <-c.quic.HandshakeComplete():
+		return c.post(req)
+	default:
+	}
+	if early {
+		return c.query(req)
+	}
+	select {
+	case <-c.quic.HandshakeComplete():
+		return c.post(req)
+	case <-c.quic.Context().Done():
+		return nil, c.explain(context.Cause(c.quic.Context()))
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// explain is what err of a request means, of which nothing has been sent.
+func (c *conn) explain(err error) error {
+	select {
+	case <-c.quic.HandshakeComplete():
+		return &unusedError{true, err}
+	default:
+		return dialError(c.to, c.limit, err)
+	}
+}
+
+// post sends req as it is.
+func (c *conn) post(req *http.Request) (*http.Response, error) {
+	switch {
+	case c.quic.Context().Err() != nil:
+		return nil, c.explain(context.Cause(c.quic.Context()))
+	case c.forgotten():
+		return nil, &unusedError{true, quic.Err0RTTRejected}
+	}
+	gotConn(req.Context())
+	left := false // only this goroutine writes the head
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteHeaders: func() { left = true }})
+	resp, err := c.http.RoundTrip(req.WithContext(ctx))
+	switch {
+	case err == nil:
+		return resp, nil
+	case req.Context().Err() != nil:
+		return nil, context.Cause(req.Context())
+	case !left, rejected(err):
+		return nil, &unusedError{true, err}
+	}
+	return nil, err
+}
+
+// rejected reports whether the server says that it has not looked at the request,
+// for it is about to stop (RFC 9114 section 4.1.1).
+func rejected(err error) bool {
+	e, ok := errors.AsType[*http3.Error](err)
+	return ok && e.Remote && e.ErrorCode == http3.ErrCodeRequestRejected
+}
+
+// query sends req in the first flight. What comes to nothing by that may be tried
+// again as a POST: somebody on the way may know no other.
+func (c *conn) query(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	resp, err := c.sendQuery(req)
+	switch {
+	case err == nil && resp.StatusCode == http.StatusOK:
+		return resp, nil
+	case err == nil:
+		resp.Body.Close()
+		return nil, &unusedError{false, errors.New("not answered: " + resp.Status)}
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	}
+	if c.quic.Context().Err() != nil {
+		return nil, c.explain(context.Cause(c.quic.Context()))
+	}
+	return nil, &unusedError{true, err}
+}
+
+func (c *conn) sendQuery(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	defer req.Body.Close()
+	s, err := c.http.OpenRequestStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gotConn(ctx)
+	const code = quic.StreamErrorCode(http3.ErrCodeRequestCanceled)
+	stop := context.AfterFunc(ctx, func() {
+		s.CancelWrite(code)
+		s.CancelRead(code)
+	})
+	resp, err := exchange(s, req)
+	if err != nil {
+		stop()
+		s.CancelWrite(code)
+		s.CancelRead(code)
+		return nil, err
+	}
+	resp.Body = &body{resp.Body, func() { stop() }}
+	resp.Request = req
+	return resp, nil
+}
+
+// exchange writes req and reads the head of its answer.
+func exchange(s *http3.RequestStream, req *http.Request) (*http.Response, error) {
+	head := &http.Request{Method: methodQuery, URL: req.URL, Host: req.Host, Header: req.Header}
+	if err := s.SendRequestHeader(head); err != nil {
+		return nil, err
+	}
+	b := buf.Get(buf.Max)
+	defer b.Release()
+	_, err := io.CopyBuffer(onlyWriter{s}, onlyReader{req.Body}, b.B[:cap(b.B)])
+	if err == nil {
+		err = s.Close()
+	}
+	wrote(req.Context(), err)
+	if err != nil {
+		return nil, err
+	}
+	return s.ReadResponse()
+}
+
+// Only these have io.CopyBuffer use its buffer.
+type (
+	onlyWriter struct{ io.Writer }
+	onlyReader struct{ io.Reader }
+)
+
+func gotConn(ctx context.Context) {
+	if t := httptrace.ContextClientTrace(ctx); t != nil && t.GotConn != nil {
+		t.GotConn(httptrace.GotConnInfo{})
+	}
+}
+
+func wrote(ctx context.Context, err error) {
+	if t := httptrace.ContextClientTrace(ctx); t != nil && t.WroteRequest != nil {
+		t.WroteRequest(httptrace.WroteRequestInfo{Err: err})
+	}
+}
