@@ -34,9 +34,11 @@ import (
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
 	"relaymux/mux/stats"
+	"relaymux/relay"
 	"relaymux/relay/account"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
+	"relaymux/relay/h3"
 	"relaymux/socks"
 )
 
@@ -54,6 +56,9 @@ const (
 const drainTime = 5 * time.Second
 
 func main() {
+	// quic-go would print, to where nobody collects it, that the system's buffers
+	// are smaller than it likes.
+	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
 	a := &app{environ: os.Environ(), out: os.Stdout, err: os.Stderr}
 	os.Exit(a.main(os.Args[1:]))
 }
@@ -394,7 +399,7 @@ func deployments(cfg *config.Config) ([]mux.Deployment, error) {
 	var list []mux.Deployment
 	for i := range cfg.Deployments {
 		d := &cfg.Deployments[i]
-		t, err := transport(d)
+		t, err := transport(d, &cfg.UDP)
 		if err != nil {
 			return nil, err
 		}
@@ -441,7 +446,13 @@ func linkOf(cfg *config.Config) *mux.Link {
 	}
 }
 
-func transport(d *config.Deployment) (*fronted.Transport, error) {
+// A carrier is a transport of either kind: over TCP, or over QUIC.
+type carrier interface {
+	relay.Transport
+	Script() bool
+}
+
+func transport(d *config.Deployment, udp *config.UDP) (carrier, error) {
 	u, err := url.Parse(d.URL)
 	if err != nil {
 		return nil, fmt.Errorf("deployment %q: %w", d.Name, err)
@@ -455,11 +466,15 @@ func transport(d *config.Deployment) (*fronted.Transport, error) {
 		roots = x509.NewCertPool()
 		roots.AppendCertsFromPEM(pem)
 	}
-	return fronted.New(fronted.Config{
+	c := fronted.Config{
 		Name: d.Name, URL: u, Key: d.Key.Reveal(), ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
-	})
+	}
+	if d.HTTP == "3" {
+		return h3.New(h3.Config{Config: c, UDP: gso.Options{GSO: udp.GSO != config.Off, GRO: udp.GRO != config.Off, Stats: new(stats.UDP)}})
+	}
+	return fronted.New(c)
 }
 
 // ---- node
@@ -565,7 +580,20 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 		ln.Close()
 		return nil, err
 	}
+	if !c.Plain && !cfg.Embedded {
+		s.listenQUIC(c)
+	}
 	return s, nil
+}
+
+// listenQUIC has the node speak HTTP/3 too, on the UDP port of the same number.
+// Where that cannot be, it speaks HTTP over TCP alone.
+func (s *service) listenQUIC(c *config.ExitNode) {
+	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{
+		UDP: gso.Options{GSO: c.UDP.GSO != config.Off, GRO: c.UDP.GRO != config.Off, Stats: new(stats.UDP)}})
+	if err != nil {
+		s.log.Warn("no HTTP/3", "err", err)
+	}
 }
 
 // clients are those who may make links.

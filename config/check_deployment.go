@@ -25,6 +25,7 @@ func (l *loader) checkDeployments() {
 		l.checkAddress(d, at)
 		l.checkTLS(d, at)
 		l.checkWire(d, at)
+		l.checkHTTP(d, at)
 		l.checkDeploymentKey(d, at)
 		if !accounts[d.Account] {
 			l.fail(join(at, "account"), "there is no [[account]] with the name %q", d.Account)

@@ -2,7 +2,7 @@ package config
 
 // ExitNode is the section [node]: the exit node.
 type ExitNode struct {
-	Listen      string     `toml:"listen" default:"0.0.0.0:8443" doc:"address of the node, TCP and UDP"`
+	Listen      string     `toml:"listen" default:"0.0.0.0:8443" doc:"address of the node, TCP, and UDP for HTTP/3"`
 	TLSCert     string     `toml:"tls_cert" file:"" doc:"PEM file of the certificate; needs tls_key"`
 	TLSKey      string     `toml:"tls_key" file:"" doc:"PEM file of the certificate's key"`
 	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert; a new one at each start, so for a pin that lasts use tls_cert"`

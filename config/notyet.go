@@ -9,7 +9,6 @@ import (
 // are checked all the same, so that files need not change when it comes.
 type gap struct {
 	key  string // a key or a section
-	only string // the one value that is meant; "" is any
 	part string // what there is none of: "this version has no ... yet"
 
 	// instead is what to write. Where there is something, the program must
@@ -22,12 +21,10 @@ type gap struct {
 func gaps() []gap {
 	const without = "remove this key"
 	return []gap{
-		{key: "deployment.http", only: "3", part: "HTTP/3 to relays", instead: `write http = "auto"`},
 		{key: "route.direct", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
 		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "admin", part: "admin page"},
-		{key: "node.udp.gro", part: "socket at the node that many share"},
 	}
 }
 
@@ -49,9 +46,6 @@ func (l *loader) asksFor(g gap, f leaf) bool {
 	_, isSet := l.from[f.path]
 	if !isSet || !under(keyOf(f.path), g.key) {
 		return false
-	}
-	if g.only != "" {
-		return f.value.String() == g.only
 	}
 	return g.instead == "" || !isEmpty(f)
 }

@@ -44,7 +44,7 @@ func keyTable() string {
 
 func toCome(key string) string {
 	for _, g := range gaps() {
-		if g.only == "" && under(key, g.key) {
+		if under(key, g.key) {
 			return " ◦"
 		}
 	}

@@ -39,6 +39,17 @@ func (l *loader) checkWire(d *Deployment, at string) {
 	}
 }
 
+// checkHTTP refuses HTTP/3 where there cannot be any.
+func (l *loader) checkHTTP(d *Deployment, at string) {
+	switch {
+	case d.HTTP != "3":
+	case d.Script():
+		l.fail(join(at, "http"), `is not for scripts, which are reached over TCP; write http = "auto"`)
+	case strings.HasPrefix(strings.ToLower(d.URL), "http:"):
+		l.fail(join(at, "http"), `"3" needs https in url`)
+	}
+}
+
 // checkLink needs no secret: without one there is no link. It says what that
 // means to whoever did not ask for it.
 func (l *loader) checkLink() {
