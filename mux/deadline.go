@@ -14,19 +14,22 @@ type deadline struct {
 	expired bool
 }
 
-// set replaces the deadline. mu is held; wake is called when it expires,
-// without mu.
+// set replaces the deadline. mu is held.
 func (s *Stream) set(d *deadline, t time.Time) {
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
 	}
-	d.expired = false
-	if t.IsZero() {
+	left := time.Until(t)
+	d.expired = !t.IsZero() && left <= 0
+	if d.expired {
+		s.cond.Broadcast()
+	}
+	if left <= 0 {
 		return
 	}
 	var timer *time.Timer
-	timer = time.AfterFunc(time.Until(t), func() {
+	timer = time.AfterFunc(left, func() {
 		s.mu.Lock()
 		if d.timer == timer {
 			d.expired = true

@@ -60,6 +60,13 @@ func (m *meddler) set(on bool) {
 	m.on = on
 }
 
+// changed is how many it changed.
+func (m *meddler) changed() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.touched
+}
+
 // flipped flips a bit anywhere.
 func flipped(m *meddler, p []byte) []byte {
 	p[m.rnd.IntN(len(p))] ^= 1 << m.rnd.IntN(8)

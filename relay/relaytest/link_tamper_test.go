@@ -73,8 +73,8 @@ func TestHostile60_Tampering(t *testing.T) {
 						n := s.Node.Stats()
 						forged := n.LinkForged + n.LinkReplayed + n.LinkRepeated + s.Stats.Forged.Load()
 						t.Logf("%d exchanges, %d changed; the node %d forged, %d replayed, %d repeated, the client %d",
-							s.Stats.Exchanges.Load(), m.touched, n.LinkForged, n.LinkReplayed, n.LinkRepeated, s.Stats.Forged.Load())
-						if m.touched == 0 {
+							s.Stats.Exchanges.Load(), m.changed(), n.LinkForged, n.LinkReplayed, n.LinkRepeated, s.Stats.Forged.Load())
+						if m.changed() == 0 {
 							t.Error("nothing was changed")
 						}
 						if forged == 0 && !how.silent {
@@ -242,8 +242,8 @@ func TestHostile78_AnothersAnswers(t *testing.T) {
 			for i := range loads {
 				loads[i].want(size)
 			}
-			t.Logf("%d answers were another's", m.touched)
-			if m.touched == 0 {
+			t.Logf("%d answers were another's", m.changed())
+			if m.changed() == 0 {
 				t.Error("no answer was another's")
 			}
 		})

@@ -266,8 +266,8 @@ func (c *PacketConn) SetReadDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	stop(c.readTim)
 	c.readBy, c.readTim = t, nil
-	if !t.IsZero() {
-		c.readTim = time.AfterFunc(time.Until(t), c.look)
+	if left := time.Until(t); left > 0 {
+		c.readTim = time.AfterFunc(left, c.look)
 	}
 	c.cond.Broadcast()
 	return nil
