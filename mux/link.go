@@ -38,7 +38,7 @@ type linkLoop struct {
 
 	// The link, once there is one.
 	conn     *link.Conn
-	keys     link.Keys
+	keys     *link.Keys // workers read them, so that they never change
 	replay   link.Replay
 	node     link.ID // the first that answered: no other is taken for it
 	epoch    link.ID
@@ -321,7 +321,7 @@ func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
 	} else {
 		l.m.log.Info("link to the node is made", "deployments", names(l.ds))
 	}
-	l.keys, l.replay, l.node, l.epoch, l.known = keys, link.Replay{}, p.Node, p.Epoch, true
+	l.keys, l.replay, l.node, l.epoch, l.known = &keys, link.Replay{}, p.Node, p.Epoch, true
 	l.conn = link.NewConn(link.Config{
 		Client: true, Window: int(p.Window), Credit: l.creditMost(), Peer: p.Credit,
 		Early: l.m.budget, Unacked: l.m.unacked,

@@ -323,7 +323,7 @@ func (l *linkLoop) begin(d *deployment, now time.Time) *linkExchange {
 func (l *linkLoop) send(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	l.number++
-	x.id, x.hold, x.keys = l.number, l.hold(d), &l.keys
+	x.id, x.hold, x.keys = l.number, l.hold(d), l.keys
 	ask := link.Ask{
 		Hold: uint64(x.hold.Milliseconds()), Keep: uint64(l.wants(now)), Room: uint64(d.line.answerRoom()),
 		Path: uint64(l.path(d).Milliseconds()), Reorder: uint64(l.late().Milliseconds()),

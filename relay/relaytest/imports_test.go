@@ -18,7 +18,7 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                             {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay/account", "relay/exit", "relay/fronted", "relay/h3"},
+	"":                             {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/exit", "relay/fronted", "relay/h3"},
 	"config":                       {},
 	"socks":                        {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"mux":                          {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},

@@ -79,7 +79,7 @@ func TestHostile82_StalledReaders(t *testing.T) {
 			return came
 		}
 		alone := pull(0)
-		for n, part := range map[int]int64{1: 2, 10: 2, 100: 3} { // of a memory as small as that
+		for n, part := range map[int]int64{1: 2, 10: 2, crowd(100): 3} { // of a memory as small as that
 			if beside := pull(n); beside < alone/part {
 				t.Errorf("%d KiB came beside %d downloads that nobody reads, %d alone", beside>>10, n, alone>>10)
 			}
@@ -154,7 +154,7 @@ func TestHostile82_StalledTargets(t *testing.T) {
 			return took
 		}
 		alone := push(0)
-		for _, n := range []int{1, 10, 100} {
+		for _, n := range []int{1, 10, crowd(100)} {
 			if beside := push(n); beside > 5*alone {
 				t.Errorf("an upload took %v beside %d to deaf targets, %v alone", beside, n, alone)
 			}
@@ -166,7 +166,7 @@ func TestHostile82_StalledTargets(t *testing.T) {
 // next, however it ended: read late, after its application had ended its own
 // direction; given up with bytes unread; reset.
 func TestHostile82_CreditComesBack(t *testing.T) {
-	const memory, conns, size = 16 << 20, 200, 300_000 // a little more than the sockets on the way hold
+	const memory, size = 16 << 20, 300_000 // a little more than the sockets on the way hold
 	for name, end := range map[string]func(t *testing.T, c net.Conn){
 		"read late, half-closed": func(t *testing.T, c net.Conn) {
 			closeWrite(c)
@@ -186,7 +186,7 @@ func TestHostile82_CreditComesBack(t *testing.T) {
 						_, _ = io.CopyN(io.Discard, c, 1)
 						_ = send(c, 6, size)
 					})
-					for range conns {
+					for range crowd(200) {
 						c := open(t, s.Connect, addr)
 						within(t, c, 2*time.Minute)
 						writeAll(t, c, "x")
