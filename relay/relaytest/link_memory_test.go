@@ -32,7 +32,7 @@ func TestHostile82_StalledReaders(t *testing.T) {
 	const (
 		client, node = 64 << 20, 64 << 20 // a quarter of what users get
 		line         = 1 << 20
-		begin, long  = 20 * time.Second, 30 * time.Second
+		begin, long  = 20 * time.Second, 90 * time.Second
 	)
 	everyCarriage(t, func(t *testing.T, c StackConfig) {
 		c.Mux = func(c *mux.Config) { c.Memory = client }
