@@ -300,6 +300,8 @@ func newProxy(cfg *config.Config, stateDir string, log *slog.Logger) (*proxy, er
 	for _, u := range cfg.Proxy.Users {
 		users = append(users, socks.User{Name: u.Name, Password: u.Password.Reveal()})
 	}
+	sockets := trains(&cfg.UDP, p.udp)
+	sockets.Buffer = 1 << 20
 	p.front = socks.New(socks.Config{
 		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
 		MaxConns: cfg.Limits.Connections, Log: log,
@@ -307,7 +309,7 @@ func newProxy(cfg *config.Config, stateDir string, log *slog.Logger) (*proxy, er
 			Open:      socks.OpenUDP(p.mux),
 			BlockQUIC: cfg.UDP.BlockQUIC != config.Off, // auto: all relays only answer requests
 			BlockSTUN: cfg.UDP.BlockSTUN,
-			Options:   gso.Options{GSO: cfg.UDP.GSO != config.Off, GRO: cfg.UDP.GRO != config.Off, Buffer: 1 << 20, Stats: p.udp},
+			Options:   sockets,
 		},
 	})
 	return p, nil
@@ -472,9 +474,14 @@ func transport(d *config.Deployment, udp *config.UDP) (carrier, error) {
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	}
 	if d.HTTP == "3" {
-		return h3.New(h3.Config{Config: c, UDP: gso.Options{GSO: udp.GSO != config.Off, GRO: udp.GRO != config.Off, Stats: new(stats.UDP)}})
+		return h3.New(h3.Config{Config: c, UDP: trains(udp, new(stats.UDP))})
 	}
 	return fronted.New(c)
+}
+
+// trains is how sockets take and send datagrams.
+func trains(c *config.UDP, s *stats.UDP) gso.Options {
+	return gso.Options{GSO: c.GSO != config.Off, GRO: c.GRO != config.Off, Stats: s}
 }
 
 // ---- node
@@ -589,8 +596,7 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 // listenQUIC has the node speak HTTP/3 too, on the UDP port of the same number.
 // Where that cannot be, it speaks HTTP over TCP alone.
 func (s *service) listenQUIC(c *config.ExitNode) {
-	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{
-		UDP: gso.Options{GSO: c.UDP.GSO != config.Off, GRO: c.UDP.GRO != config.Off, Stats: new(stats.UDP)}})
+	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{UDP: trains(&c.UDP, new(stats.UDP))})
 	if err != nil {
 		s.log.Warn("no HTTP/3", "err", err)
 	}
