@@ -75,19 +75,19 @@ func (w *line) silence() time.Duration {
 	return max(3*w.high, w.high+time.Second)
 }
 
-// moved notes that a body of n bytes took so long.
+// moved notes that a body of n bytes took so long. Times are averaged and not
+// speeds: a line that has become slow is known for it with the first body, and one
+// body that came out of a buffer at once at most doubles what the next may have.
 func (w *line) moved(speed *float64, n int, took time.Duration) {
 	w.body = max(took, w.body*7/8)
 	if n < measurable {
 		return
 	}
 	v := float64(n) / max(took, time.Microsecond).Seconds()
-	switch {
-	case *speed == 0:
-		*speed = v
-	default:
-		*speed += (v - *speed) / 4
+	if *speed > 0 {
+		v = 2 / (1/v + 1/(*speed))
 	}
+	*speed = v
 }
 
 // answerRoom is how much payload the next answer may bring: what the line carries

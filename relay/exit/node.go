@@ -76,10 +76,11 @@ func New(c Config) (*Node, error) {
 		table:       newTable(c.Streams),
 	}
 	// Each has its own, so that no flood of requests, no targets that do not read,
-	// and no clients that do not collect starve the others. Downloads have half:
-	// those of a link are kept for a whole way there and back.
-	n.downloads = buf.NewBudget(c.Memory / 2)
-	n.bodies, n.uploads = buf.NewBudget(c.Memory/4), buf.NewBudget(c.Memory/4)
+	// and no clients that do not collect starve the others. Downloads of a link are
+	// kept for a whole way there and back; a body is charged with half as much again
+	// as it has, and must fit with the least memory too.
+	n.downloads, n.bodies = buf.NewBudget(c.Memory*3/8), buf.NewBudget(c.Memory*3/8)
+	n.uploads = buf.NewBudget(c.Memory / 4)
 	n.windows = link.NewPool(int(c.Memory / 8)) // half of uploads: a buffer may be twice what is in it
 	n.links.init(n.identity)
 	n.SetClients(c.Clients)
