@@ -227,7 +227,7 @@ func TestHostile74_RedirectsShareTheLimit(t *testing.T) {
 func TestHostile74_ResetMidBody(t *testing.T) {
 	inTime(t, time.Second, func(r *rig) {
 		r.accept(server, func(c net.Conn) {
-			_, _ = c.Read(make([]byte, 1024))
+			takeRequest(c)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 			time.Sleep(time.Second) // virtual
 			c.(*relaytest.Conn).Abort()
@@ -288,7 +288,8 @@ func TestHostile74_DeadH2Connection(t *testing.T) {
 				r.Error(f)
 			}
 		}
-		if len(conns) != 2 {
+		// net/http may have dialed while it had not noticed yet, and keep that for later.
+		if len(conns) < 2 || len(conns) > 3 {
 			r.Errorf("%d connections", len(conns))
 		}
 	})

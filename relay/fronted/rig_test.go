@@ -1,6 +1,7 @@
 package fronted_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -80,6 +81,15 @@ func (r *rig) accept(addr string, f func(net.Conn)) {
 		}
 	}()
 	r.Cleanup(func() { l.Close(); <-ended })
+}
+
+// takeRequest reads a whole request, if it is one: a connection that is closed with
+// something unread is reset, and what was answered may be lost with it.
+func takeRequest(c net.Conn) {
+	req, err := http.ReadRequest(bufio.NewReader(c))
+	if err == nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
 }
 
 // transport is a Transport on the rig's network.
