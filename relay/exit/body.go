@@ -16,6 +16,10 @@ const (
 	maxBody  = 16 << 20 // as it comes; a script cannot send more than 50 MiB, and ours sends 4
 	maxPlain = 32 << 20 // once decompressed
 
+	// bodiesEnough is what bodies should have together of a small memory too: one of
+	// the 4 MiB that a client sends, charged with half as much again.
+	bodiesEnough = 6 << 20
+
 	bodyLimit = 60 * time.Second // for a whole request body: 280 KB/s for the largest
 )
 

@@ -1,10 +1,6 @@
 package exit
 
 import (
-	"errors"
-	"net"
-	"slices"
-	"syscall"
 	"time"
 
 	"relaymux/mux/buf"
@@ -82,25 +78,7 @@ func (t *linkTCP) startWriter() {
 		return
 	}
 	u.writing = true
-	t.l.node.work.Go(t.writeLoop)
-}
-
-// writeLoop is the goroutine that writes the queue out, and ends with it.
-func (t *linkTCP) writeLoop() {
-	var chunks []chunk
-	var vec net.Buffers
-	for {
-		if chunks = t.nextWrite(chunks[:0]); len(chunks) == 0 {
-			return
-		}
-		vec = vec[:0]
-		for _, c := range chunks {
-			vec = append(vec, c.p)
-		}
-		unsent := vec // WriteTo eats it
-		k, err := unsent.WriteTo(t.conn)
-		t.wrote(chunks, k, err)
-	}
+	t.l.node.work.Go(func() { writeOut(t.conn, t.nextWrite, t.wrote) })
 }
 
 // nextWrite moves the next chunks to write into chunks. When there are none, what
@@ -109,10 +87,8 @@ func (t *linkTCP) nextWrite(chunks []chunk) []chunk {
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
 	u := &t.up
-	if k := min(writeBatch, len(u.queue)); k > 0 {
-		chunks = append(chunks, u.queue[:k]...)
-		u.queue = slices.Delete(u.queue, 0, k)
-		return chunks
+	if len(u.queue) > 0 {
+		return takeChunks(&u.queue, chunks)
 	}
 	u.writing, u.queue = false, nil
 	switch {
@@ -127,18 +103,19 @@ func (t *linkTCP) nextWrite(chunks []chunk) []chunk {
 		closeWrite(t.conn)
 		t.settle()
 	}
-	return chunks
+	return nil
 }
 
-// wrote takes the outcome of a write. A failed one ends this direction; what the
-// target had to say before it went is still read.
+// wrote takes the outcome of a write.
 func (t *linkTCP) wrote(chunks []chunk, k int64, err error) {
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
 	t.l.node.count.bytesUp.Add(uint64(k))
 	t.consumed(chunks)
-	if err != nil {
-		t.writeFailed(err)
+	if err != nil { // the direction ends; what the target had to say before is still read
+		t.rst = t.rst || wasReset(err)
+		t.endUpload()
+		t.settle()
 	}
 	t.l.schedule() // the client may have to be told of its window
 }
@@ -146,26 +123,13 @@ func (t *linkTCP) wrote(chunks []chunk, k int64, err error) {
 // consumed lets go of what was written, or never will be.
 func (t *linkTCP) consumed(chunks []chunk) {
 	n := 0
-	for i, c := range chunks {
+	for _, c := range chunks {
 		n += len(c.p)
 		t.up.claim.release(c.b)
-		chunks[i] = chunk{}
 	}
 	t.s.Consumed(n)
 	t.up.window.Renew(time.Now(), t.s, t.l.news.way, int(max(0, t.up.claim.budget.Free())))
 	t.l.credit()
-}
-
-// writeFailed ends the direction. The system reports an RST once, to whoever comes
-// first: when it is the writer, the reader sees nothing but an end, which is not a
-// clean one for that. EPIPE is no news: either the reader has had the RST, or the
-// target had ended by FIN before, and that is how it ended.
-func (t *linkTCP) writeFailed(err error) {
-	if !errors.Is(err, syscall.EPIPE) {
-		t.rst = true
-	}
-	t.endUpload()
-	t.settle()
 }
 
 // endUpload breaks the direction off: what is queued goes nowhere.

@@ -76,11 +76,11 @@ func New(c Config) (*Node, error) {
 		table:       newTable(c.Streams),
 	}
 	// Each has its own, so that no flood of requests, no targets that do not read,
-	// and no clients that do not collect starve the others. Downloads of a link are
-	// kept for a whole way there and back; a body is charged with half as much again
-	// as it has, and must fit with the least memory too.
-	n.downloads, n.bodies = buf.NewBudget(c.Memory*3/8), buf.NewBudget(c.Memory*3/8)
+	// and no clients that do not collect starve the others. Downloads have the most:
+	// those of a link are kept for a whole way there and back.
+	n.bodies = buf.NewBudget(max(c.Memory/4, min(c.Memory/8*3, bodiesEnough)))
 	n.uploads = buf.NewBudget(c.Memory / 4)
+	n.downloads = buf.NewBudget(c.Memory - n.uploads.Limit() - n.bodies.Limit())
 	n.windows = link.NewPool(int(c.Memory / 8)) // half of uploads: a buffer may be twice what is in it
 	n.links.init(n.identity)
 	n.SetClients(c.Clients)

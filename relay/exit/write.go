@@ -27,7 +27,7 @@ const (
 // upload is what the client has sent and the target's socket has not taken yet.
 type upload struct {
 	claim   claim
-	queue   []*buf.Buf
+	queue   []chunk
 	size    int // bytes in queue and in the write under way
 	next    uint64
 	early   map[uint64]portion // by wseq, all above next
@@ -39,10 +39,10 @@ type upload struct {
 
 // A portion is what one op uploads.
 type portion struct {
-	bufs []*buf.Buf
-	size int
-	cost int // capacity of bufs
-	fin  bool
+	chunks []chunk
+	size   int
+	cost   int // capacity of their buffers
+	fin    bool
 }
 
 // clogged reports whether the target reads more slowly than the client sends, or
@@ -108,7 +108,7 @@ func portionOf(o *wire.Op) portion {
 	for _, d := range o.Data {
 		for part := range slices.Chunk(d, buf.Max) {
 			b := buf.Copy(part)
-			p.bufs = append(p.bufs, b)
+			p.chunks = append(p.chunks, chunk{b, b.B})
 			p.cost += cap(b.B)
 		}
 	}
@@ -116,8 +116,8 @@ func portionOf(o *wire.Op) portion {
 }
 
 func (p *portion) release() {
-	for _, b := range p.bufs {
-		b.Release()
+	for _, c := range p.chunks {
+		c.b.Release()
 	}
 }
 
@@ -140,7 +140,7 @@ func (s *tcpSession) keepEarly(wseq uint64, p portion) {
 }
 
 func (u *upload) push(p portion) {
-	u.queue = append(u.queue, p.bufs...)
+	u.queue = append(u.queue, p.chunks...)
 	u.size += p.size
 	u.fin = u.fin || p.fin
 }
@@ -169,37 +169,45 @@ func (s *tcpSession) startWriter() {
 		return
 	}
 	u.writing = true
-	s.node.work.Go(s.writeLoop)
+	s.node.work.Go(func() { writeOut(s.conn, s.nextWrite, s.wrote) })
 }
 
-// writeLoop is the goroutine that writes the queue out, and ends with it.
-func (s *tcpSession) writeLoop() {
-	var bufs []*buf.Buf
+// writeOut is the goroutine that writes a queue out: what next hands it, until that
+// is nothing. What became of it, and the chunks, go to wrote.
+func writeOut(conn net.Conn, next func([]chunk) []chunk, wrote func([]chunk, int64, error)) {
+	var chunks []chunk
 	var vec net.Buffers
 	for {
-		if bufs = s.nextWrite(bufs[:0]); len(bufs) == 0 {
+		if chunks = next(chunks[:0]); len(chunks) == 0 {
 			return
 		}
 		vec = vec[:0]
-		for _, b := range bufs {
-			vec = append(vec, b.B)
+		for _, c := range chunks {
+			vec = append(vec, c.p)
 		}
 		unsent := vec // WriteTo eats it
-		k, err := unsent.WriteTo(s.conn)
-		s.wrote(bufs, k, err)
+		k, err := unsent.WriteTo(conn)
+		wrote(chunks, k, err)
+		clear(chunks)
 	}
 }
 
-// nextWrite moves the next buffers to write into bufs. When there are none, what
+// takeChunks moves the next chunks to write from the queue to the end of chunks.
+func takeChunks(queue *[]chunk, chunks []chunk) []chunk {
+	k := min(writeBatch, len(*queue))
+	chunks = append(chunks, (*queue)[:k]...)
+	*queue = slices.Delete(*queue, 0, k)
+	return chunks
+}
+
+// nextWrite moves the next chunks to write into chunks. When there are none, what
 // was to happen after the last one happens.
-func (s *tcpSession) nextWrite(bufs []*buf.Buf) []*buf.Buf {
+func (s *tcpSession) nextWrite(chunks []chunk) []chunk {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := &s.up
-	if k := min(writeBatch, len(u.queue)); k > 0 {
-		bufs = append(bufs, u.queue[:k]...)
-		u.queue = slices.Delete(u.queue, 0, k)
-		return bufs
+	if len(u.queue) > 0 {
+		return takeChunks(&u.queue, chunks)
 	}
 	u.writing, u.queue = false, nil
 	switch {
@@ -210,7 +218,7 @@ func (s *tcpSession) nextWrite(bufs []*buf.Buf) []*buf.Buf {
 		closeWrite(s.conn)
 		s.settle()
 	}
-	return bufs
+	return nil
 }
 
 // closeWrite sends a FIN. A connection that cannot has no half-close to give,
@@ -221,36 +229,32 @@ func closeWrite(conn net.Conn) {
 	}
 }
 
-// wrote takes the outcome of a write. A failed one ends this direction; what the
-// target had to say before it went is still read.
-func (s *tcpSession) wrote(bufs []*buf.Buf, k int64, err error) {
+// wrote takes the outcome of a write.
+func (s *tcpSession) wrote(chunks []chunk, k int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.active = time.Now()
 	s.node.count.bytesUp.Add(uint64(k))
-	for _, b := range bufs {
-		s.up.size -= len(b.B)
-		s.up.claim.release(b)
+	for _, c := range chunks {
+		s.up.size -= len(c.p)
+		s.up.claim.release(c.b)
 	}
-	if err != nil {
-		s.writeFailed(err)
+	if err != nil { // the direction ends; what the target had to say before is still read
+		s.down.rst = s.down.rst || wasReset(err)
+		s.up.end()
+		s.settle()
 	}
 	if !s.up.clogged() {
 		s.wake()
 	}
 }
 
-// writeFailed ends the direction. The system reports an RST once, to whoever
-// comes first: when it is the writer, the reader sees nothing but an end, which
-// is not a clean one for that. EPIPE is no news: either the reader has had the
-// RST, or the target had ended by FIN before, and that is how it ended.
-func (s *tcpSession) writeFailed(err error) {
-	if !errors.Is(err, syscall.EPIPE) {
-		s.down.rst = true
-	}
-	s.up.end()
-	s.settle()
-}
+// wasReset reports whether a failed write is the news that the target has reset the
+// connection. The system reports an RST once, to whoever comes first: when it is the
+// writer, the reader sees nothing but an end, which is not a clean one for that. EPIPE
+// is no news: either the reader has had the RST, or the target had ended by FIN
+// before, and that is how it ended.
+func wasReset(err error) bool { return !errors.Is(err, syscall.EPIPE) }
 
 // end breaks the direction off: what is queued goes nowhere.
 func (u *upload) end() {
@@ -260,9 +264,9 @@ func (u *upload) end() {
 
 // drop releases what was not written.
 func (u *upload) drop() {
-	for _, b := range u.queue {
-		u.size -= len(b.B)
-		u.claim.release(b)
+	for _, c := range u.queue {
+		u.size -= len(c.p)
+		u.claim.release(c.b)
 	}
 	for _, p := range u.early {
 		u.claim.discharge(p.cost)
