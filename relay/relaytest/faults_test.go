@@ -151,8 +151,12 @@ func TestPageWithAFault(t *testing.T) {
 		if took > 3*time.Minute { // four answers in a row that never come
 			t.Errorf("the page took %v", took)
 		}
-		if n := loadPage(t, c, addr, 12, 1000); n > 0 && !f.flaky {
-			t.Errorf("%d objects failed when the fault was known", n)
+		known := loadPage(t, c, addr, 12, 1000)
+		if known > 0 { // it was asked whether the deployment works again, by the request for the page
+			known = loadPage(t, c, addr, 12, 1000)
+		}
+		if known > 0 && !f.flaky {
+			t.Errorf("%d objects failed when the fault was known", known)
 		}
 	})
 }

@@ -19,7 +19,7 @@ import (
 // config for it.
 func everyCarriage(t *testing.T, test func(t *testing.T, c StackConfig)) {
 	t.Helper()
-	for _, by := range raced(t, carriages) {
+	for _, by := range raced(t.Name(), carriages) {
 		t.Run(by.name, func(t *testing.T) {
 			t.Parallel()
 			c := StackConfig{Link: true}

@@ -158,9 +158,9 @@ func TestNumbers(t *testing.T) {
 	if all {
 		runs = 3
 	}
-	for _, c := range carriages {
-		for _, w := range works {
-			for _, b := range w.on {
+	for _, w := range works {
+		for _, b := range w.on {
+			for _, c := range raced(w.name+b.path.name, carriages) {
 				for _, seed := range b.path.seeds(runs) {
 					t.Run(fmt.Sprintf("%s/%s/%s/%d", c.name, w.name, b.path.name, seed), func(t *testing.T) {
 						if w.long && !all {
