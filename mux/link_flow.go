@@ -2,6 +2,7 @@ package mux
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"relaymux/mux/buf"
@@ -32,6 +33,9 @@ type linkFlow struct {
 	later     bool      // its FIN waits for company
 	counted   uint64    // the request that it was counted for, in linkLoop.upFlows
 	came      time.Time // when something came last
+
+	opened bool     // UDP: the node has told where the name leads
+	early  [][]byte // datagrams that came before that
 }
 
 // Windows of a TCP flow on the link: what the node may send it beyond what the
@@ -322,7 +326,8 @@ func (l *linkLoop) Opened(ls *link.Stream) {
 		u.cond.Broadcast()
 		u.mu.Unlock()
 	case *UDP:
-		u.learn(ls.Addr())
+		u.bring(ls.Addr(), u.lk.early)
+		u.lk.early, u.lk.opened = nil, true
 	}
 }
 
@@ -442,10 +447,22 @@ func (l *linkLoop) Acked(ls *link.Stream, n int) {
 func (l *linkLoop) Datagrams(ls *link.Stream, _ *buf.Buf, pkts [][]byte) {
 	if u, ok := ls.User.(*UDP); ok {
 		u.fl.heard = true
-		u.bring(netip.Addr{}, pkts)
+		if u.named && !u.lk.opened && len(u.lk.early)+len(pkts) <= earlyMost {
+			for _, p := range pkts {
+				u.lk.early = append(u.lk.early, slices.Clone(p))
+			}
+		} else {
+			u.bring(netip.Addr{}, u.lk.early)
+			u.lk.early = nil
+			u.bring(netip.Addr{}, pkts)
+		}
 		l.touchUDP(u, false)
 	}
 }
+
+// earlyMost is how many datagrams of a name wait for the word of where they come
+// from, which left the node before them and may still be overtaken.
+const earlyMost = 16
 
 // Pull implements link.Handler.
 func (l *linkLoop) Pull(ls *link.Stream, room int) (*buf.Buf, []byte, bool) {

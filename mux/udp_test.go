@@ -14,6 +14,7 @@ import (
 
 	"relaymux/mux/buf"
 	"relaymux/mux/stats"
+	"relaymux/mux/link"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
@@ -1049,6 +1050,50 @@ func TestHostile25_ClosedFlowsAreBounded(t *testing.T) {
 		synctest.Wait()
 		if n := m.lingering(); n > lingerMost+1 {
 			t.Errorf("%d are left, want %d", n, lingerMost)
+		}
+	})
+}
+
+// What overtakes the word of where a name leads waits for it, as long as it is
+// little, and keeps its order.
+func TestUDPLinkSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 30, newPacketNode(t, time.Second))
+		type arrival struct {
+			from netip.Addr
+			p    string
+		}
+		var got []arrival
+		open := func() *link.Stream {
+			got = nil
+			u := m.OpenUDP("example.org", 9000, func(from netip.Addr, pkts [][]byte) {
+				for _, p := range pkts {
+					got = append(got, arrival{from, string(p)})
+				}
+			}, func(error) {})
+			s := link.NewConn(link.Config{Client: true}, nil).Open("example.org", 9000, true, false, 0)
+			s.User = u
+			return s
+		}
+		l := new(linkLoop)
+		s := open()
+		for i := range earlyMost {
+			l.Datagrams(s, nil, [][]byte{{byte('a' + i)}})
+		}
+		if len(got) != 0 {
+			t.Errorf("%v before the source is known", got)
+		}
+		l.Opened(s)
+		l.Datagrams(s, nil, [][]byte{[]byte("z")})
+		if len(got) != earlyMost+1 || got[0].p != "a" || got[earlyMost].p != "z" {
+			t.Errorf("%v", got)
+		}
+		s = open()
+		for range earlyMost + 1 {
+			l.Datagrams(s, nil, [][]byte{[]byte("x")})
+		}
+		if len(got) != earlyMost+1 {
+			t.Errorf("%d of many without a source", len(got))
 		}
 	})
 }
