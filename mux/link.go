@@ -123,6 +123,7 @@ func (l *linkLoop) run() {
 	defer close(l.lane.gone)
 	l.timer = time.NewTimer(0) // the handshake comes before the first flow
 	defer l.timer.Stop()
+	dead := l.m.ctx.Done()
 	for quit := l.m.quit; !l.over(); {
 		select {
 		case f := <-l.lane.wake:
@@ -133,7 +134,8 @@ func (l *linkLoop) run() {
 		case <-quit:
 			quit = nil
 			l.close()
-		case <-l.m.ctx.Done():
+		case <-dead:
+			dead = nil
 		}
 		l.catchUp()
 		now := time.Now()
