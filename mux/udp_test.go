@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"relaymux/mux/buf"
-	"relaymux/mux/stats"
 	"relaymux/mux/link"
+	"relaymux/mux/stats"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
