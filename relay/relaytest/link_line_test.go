@@ -15,7 +15,7 @@ func TestLineBecomesSlow(t *testing.T) {
 		fast    = 8 << 20
 		slow    = 1 << 20
 		before  = 20 * time.Second
-		settled = 75 * time.Second // for what was on its way, and is as large as the fast line allowed
+		settled = 150 * time.Second // for what was on its way, and is as large as the fast line allowed
 		long    = time.Minute
 		gap     = 6 * time.Second
 	)
