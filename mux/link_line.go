@@ -12,9 +12,12 @@ type line struct {
 	least time.Duration     // of these
 	high  time.Duration     // nineteen of twenty took no longer
 
-	down, up float64       // bytes per second that a body moves at, 0: not known
+	down, up speed         // that bodies move at
 	body     time.Duration // about the longest that one took of late
 	room     int           // payload of an answer; it shrinks where answers come back cut
+
+	pipeAt time.Time     // no pipe is tried before,
+	barred time.Duration // for as long as that
 
 	hold  time.Duration // how long a hold may be
 	lost  time.Duration // the age at which the last was lost
@@ -75,34 +78,43 @@ func (w *line) silence() time.Duration {
 	return max(3*w.high, w.high+time.Second)
 }
 
-// moved notes that a body of n bytes took so long. Times are averaged and not
-// speeds: a line that has become slow is known for it with the first body, and one
-// body that came out of a buffer at once at most doubles what the next may have.
-func (w *line) moved(speed *float64, n int, took time.Duration) {
+// A speed is what a line carries in bytes per second, by the bodies that it has
+// carried; the zero value is that of a line that is not known.
+type speed struct{ mean, last float64 }
+
+// add takes in that a body moved at v. Times are averaged and not speeds: a line that
+// has become slow is known for it with two bodies, and one that came out of a buffer
+// at once at most doubles what the next may have. A single slow one was held up.
+func (s *speed) add(v float64) {
+	one := v
+	v, s.last = max(v, s.last), one
+	if s.mean > 0 {
+		v = 2 / (1/v + 1/s.mean)
+	}
+	s.mean = v
+}
+
+// moved notes that a body of n bytes took so long.
+func (w *line) moved(s *speed, n int, took time.Duration) {
 	w.body = max(took, w.body*7/8)
-	if n < measurable {
-		return
+	if n >= measurable {
+		s.add(float64(n) / max(took, time.Microsecond).Seconds())
 	}
-	v := float64(n) / max(took, time.Microsecond).Seconds()
-	if *speed > 0 {
-		v = 2 / (1/v + 1/(*speed))
-	}
-	*speed = v
 }
 
 // answerRoom is how much payload the next answer may bring: what the line carries
 // in lineShare; of a line that is not known, little enough to find out.
 func (w *line) answerRoom() int {
-	if w.down == 0 {
+	if w.down.mean == 0 {
 		return min(w.room, roomFirst)
 	}
-	return min(w.room, max(int(w.down*lineShare.Seconds()), roomLeast))
+	return min(w.room, max(int(w.down.mean*lineShare.Seconds()), roomLeast))
 }
 
 // bodyMost is likewise the most of a request.
 func (w *line) bodyMost(most int) int {
-	if w.up > 0 {
-		most = min(most, max(int(w.up*lineShare.Seconds()), bodySmall))
+	if w.up.mean > 0 {
+		most = min(most, max(int(w.up.mean*lineShare.Seconds()), bodySmall))
 	}
 	return most
 }
