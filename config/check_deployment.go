@@ -67,6 +67,9 @@ func (l *loader) checkAddress(d *Deployment, at string) {
 
 // checkTLS checks what d's relay has to prove.
 func (l *loader) checkTLS(d *Deployment, at string) {
+	if d.PinSHA256 != nil && strings.HasPrefix(d.URL, "http://") {
+		l.fail(join(at, "pin_sha256"), "is of no use where url has no TLS: write https:// in url, or leave it out")
+	}
 	if d.InsecureSkipVerify && (d.PinSHA256 != nil || d.CAFile != "") {
 		l.fail(join(at, "insecure_skip_verify"), "contradicts pin_sha256 and ca_file, which would not be looked at; remove it")
 	}

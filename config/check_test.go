@@ -300,6 +300,8 @@ func TestCAFile(t *testing.T) {
 	contradiction := minimal + "insecure_skip_verify = true\nca_file = '" + good + "'\n"
 	wantProblem(t, report(Source{Role: Run, Path: write(t, "c.toml", contradiction)}), "insecure_skip_verify: contradicts")
 	mustLoad(t, Run, minimal+"insecure_skip_verify = true\n")
+	plain := strings.Replace(minimal, "https://", "http://", 1) + "pin_sha256 = '" + strings.Repeat("ab", 32) + "'\n"
+	wantProblem(t, report(Source{Role: Run, Path: write(t, "c.toml", plain)}), "pin_sha256: is of no use")
 }
 
 // makeCertificate returns a certificate and its key in PEM form.

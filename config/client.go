@@ -90,7 +90,7 @@ type UDP struct {
 	GSO       string   `toml:"gso" default:"auto" oneof:"auto|off" doc:"let the system cut trains of datagrams when sending; off if a network driver garbles them"`
 	GRO       string   `toml:"gro" default:"auto" oneof:"auto|off" doc:"take in trains of datagrams; off likewise"`
 	Stale     Duration `toml:"stale" default:"3s" min:"0s" max:"60s" doc:"age at which a waiting datagram is dropped; 0s keeps all"`
-	BlockQUIC string   `toml:"block_quic" default:"auto" oneof:"auto|on|off" doc:"drop UDP to port 443, so that browsers use TCP, which a relay carries better; auto: where relays only answer requests"`
+	BlockQUIC string   `toml:"block_quic" default:"auto" oneof:"auto|on|off" doc:"drop UDP to port 443, so that browsers use TCP, which a relay carries better; auto: at the proxy yes, at a node only for udpgw"`
 	BlockSTUN bool     `toml:"block_stun" default:"false" doc:"drop STUN, by which calls learn the address of the node"`
 }
 

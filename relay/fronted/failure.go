@@ -102,7 +102,7 @@ func (d *DialError) explainTLS() (what, hint string, ok bool) {
 		return errPin.Error(), "someone is in between, or the server has a new certificate: update pin_sha256", true
 	}
 	if _, ok := errors.AsType[x509.HostnameError](d.Err); ok {
-		return "the certificate is for another name", "check server_name and connect_to", true
+		return "the certificate is for another name", "check url and server_name; set pin_sha256 for a node with a certificate of its own making", true
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](d.Err); ok {
 		return "the certificate is signed by an unknown CA", "set ca_file or pin_sha256, unless someone is in between", true
