@@ -234,8 +234,10 @@ func (l *linkLoop) admit(now time.Time) {
 		}
 		l.waiting.pop()
 		f.queue = inNone
-		if late && f.state != gone && l.conn == nil {
+		if l.conn == nil && f.state != gone { // it is over before it began
 			f.side.fail(l.down())
+			l.letGo(f)
+			continue
 		}
 		l.attend(f)
 	}

@@ -3,6 +3,7 @@ package relaytest
 import (
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -224,5 +225,22 @@ func TestHostile75_SleepWhileIdle(t *testing.T) {
 				t.Errorf("heard after %v", took)
 			}
 		})
+	})
+}
+
+// TestStopWithoutALink: who has asked for something by HTTP, and given up, is no
+// reason to go on when there is no link.
+func TestStopWithoutALink(t *testing.T) {
+	nobody := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	virtual(t, StackConfig{Link: true, Foreign: nobody}, func(t *testing.T, s *Stack) {
+		for range 3 {
+			c, err := s.config.Memory.Dial(t.Context(), "tcp", s.Proxy)
+			check(t, err)
+			_, err = io.WriteString(c, "GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+			check(t, err)
+			time.Sleep(time.Second)
+			c.Close()
+		}
+		time.Sleep(time.Second)
 	})
 }
