@@ -307,7 +307,7 @@ func newProxy(cfg *config.Config, stateDir string, log *slog.Logger) (*proxy, er
 		MaxConns: cfg.Limits.Connections, Log: log,
 		UDP: &socks.UDP{
 			Open:      socks.OpenUDP(p.mux),
-			BlockQUIC: cfg.UDP.BlockQUIC != config.Off, // auto: all relays only answer requests
+			BlockQUIC: cfg.UDP.BlockQUIC != config.Off,
 			BlockSTUN: cfg.UDP.BlockSTUN,
 			Options:   sockets,
 		},

@@ -34,7 +34,7 @@ type linkFlow struct {
 	counted   uint64    // the request that it was counted for, in linkLoop.upFlows
 	came      time.Time // when something came last
 
-	opened bool     // UDP: the node has told where the name leads
+	opened bool     // UDP: the node has told where the name leads, or nobody waits for it
 	early  [][]byte // datagrams that came before that
 }
 
@@ -447,22 +447,40 @@ func (l *linkLoop) Acked(ls *link.Stream, n int) {
 func (l *linkLoop) Datagrams(ls *link.Stream, _ *buf.Buf, pkts [][]byte) {
 	if u, ok := ls.User.(*UDP); ok {
 		u.fl.heard = true
-		if u.named && !u.lk.opened && len(u.lk.early)+len(pkts) <= earlyMost {
-			for _, p := range pkts {
-				u.lk.early = append(u.lk.early, slices.Clone(p))
-			}
-		} else {
-			u.bring(netip.Addr{}, u.lk.early)
-			u.lk.early = nil
+		if !u.awaitsSource(pkts) {
 			u.bring(netip.Addr{}, pkts)
 		}
 		l.touchUDP(u, false)
 	}
 }
 
-// earlyMost is how many datagrams of a name wait for the word of where they come
-// from, which left the node before them and may still be overtaken.
-const earlyMost = 16
+// What waits of the datagrams of a name for the word of where they come from, which
+// left the node before them and was overtaken.
+const (
+	earlyMost  = 16
+	earlyBytes = 64 << 10
+)
+
+// awaitsSource reports whether pkts wait for that word, which it then keeps copies
+// for. With more than a little nothing waits any more.
+func (u *UDP) awaitsSource(pkts [][]byte) bool {
+	lk := &u.lk
+	if !u.named || lk.opened {
+		return false
+	}
+	bytes := 0
+	for _, p := range pkts {
+		lk.early = append(lk.early, slices.Clone(p))
+	}
+	for _, p := range lk.early {
+		bytes += len(p)
+	}
+	if len(lk.early) > earlyMost || bytes > earlyBytes {
+		u.bring(netip.Addr{}, lk.early)
+		lk.early, lk.opened = nil, true
+	}
+	return true
+}
 
 // Pull implements link.Handler.
 func (l *linkLoop) Pull(ls *link.Stream, room int) (*buf.Buf, []byte, bool) {

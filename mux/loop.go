@@ -1,17 +1,12 @@
 package mux
 
-import (
-	"log/slog"
-	"slices"
-	"time"
-
-	"relaymux/mux/wire"
-)
+import "time"
 
 // The loop is the goroutine that gathers ops. It waits for three things: a
 // flow has something new; a slot came free, with the outcome of its
 // exchange; time is up for something that waited. After each it sends what
-// should go now. All of its fields are its own.
+// should go now. All of its fields are its own. The lines that flows stand in are in
+// loop_lines.go, what comes of an exchange and of waiting in vain in loop_end.go.
 type loop struct {
 	m        *Mux
 	lane     *lane
@@ -181,106 +176,6 @@ func (l *loop) consider(f *flow) {
 	}
 }
 
-// A place in a line. It is f's only while turn is the flow's.
-type place struct {
-	f    *flow
-	turn uint32
-}
-
-// line moves f into another line, or to the end of its own.
-func (l *loop) line(f *flow, q queue) {
-	l.leave(f)
-	f.queue, f.since = q, time.Now()
-	at := place{f, f.turn}
-	switch q {
-	case inReady:
-		if l.count == 0 {
-			l.before = l.last
-		}
-		l.last = f.since
-		l.countReady(f, +1)
-		if f.kind == wire.Data {
-			l.ready.push(at)
-		} else {
-			l.packets.push(at)
-		}
-		if f.state == fresh {
-			l.fresh.push(at)
-		}
-	case inPolls:
-		f.polledFor = f.pollAt
-		l.polls.push(at, f.pollAt)
-	case inAbort:
-		l.abort.push(at)
-	case inLazy:
-		l.lazy.push(at)
-	case inLinger:
-		l.linger.push(at)
-	case inStalled:
-		l.stall.push(at)
-	}
-}
-
-// countReady counts f in or out of ready.
-func (l *loop) countReady(f *flow, by int) {
-	l.count += by
-	if f.kind == wire.Data {
-		l.streams += by
-	}
-	if f.urgent {
-		l.urgent += by
-	}
-	l.ops += by * f.ops
-	l.weight += by * f.weight
-}
-
-// leave takes f out of the line it stands in.
-func (l *loop) leave(f *flow) {
-	if f.queue == inReady {
-		l.countReady(f, -1)
-	}
-	f.queue = inNone
-	f.turn++
-}
-
-// letGo ends the loop's interest in f.
-func (l *loop) letGo(f *flow) {
-	if f.state == gone {
-		return
-	}
-	l.leave(f)
-	f.state = gone
-	l.m.forget(f)
-	f.side.dropped()
-}
-
-// front returns the first flow of a line, or nil.
-func (l *loop) front(q *fifo[place]) *flow {
-	for q.len() > 0 {
-		if at := q.peek(); at.turn == at.f.turn {
-			return at.f
-		}
-		q.pop()
-	}
-	return nil
-}
-
-// nextPoll returns the flow that asks for data first, or nil.
-func (l *loop) nextPoll() *flow {
-	for l.polls.len() > 0 {
-		f := l.polls.first().f
-		switch {
-		case l.polls.first().turn != f.turn:
-			l.polls.pop()
-		case f.pollAt.After(f.polledFor): // put off since
-			l.line(f, inPolls)
-		default:
-			return f
-		}
-	}
-	return nil
-}
-
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
@@ -441,99 +336,6 @@ func (l *loop) closeAt(f *flow) time.Time {
 		return f.since.Add(lingerWait)
 	}
 	return f.since.Add(lazyWait)
-}
-
-// finish draws the consequences of an exchange that has ended.
-func (l *loop) finish(x *exchange) {
-	l.inFlight--
-	x.d.inFlight--
-	x.d.Account.inFlight.Add(-1)
-	if x.probe {
-		x.d.probes--
-	}
-	if x.poll {
-		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
-	}
-	l.m.budget.Return(x.reserve)
-	for i := range x.out {
-		x.brought += x.out[i].n
-	}
-	l.judge(x)
-	for i, f := range x.flows {
-		l.settle(f, i, x)
-	}
-	x.free()
-}
-
-// judge notes how x's deployment did, and tells when that changes.
-func (l *loop) judge(x *exchange) {
-	d := x.d
-	if x.failure != nil {
-		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen)
-		return
-	}
-	d.worked(l.m.log, x.began, x.took, x.poll)
-	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
-		l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,
-			"request_bytes", x.bodyLen, "payload_bytes", x.brought, "took", x.took.Round(time.Millisecond).String())
-	}
-}
-
-// expire tells applications that have waited for too long to be sent at all,
-// drops stale datagrams, and forgets closes that found no company.
-func (l *loop) expire(now time.Time) {
-	l.expireLine(&l.fresh, openWait, now)
-	l.expireLine(&l.ready, grace, now)
-	for {
-		f := l.front(&l.packets)
-		if f == nil || l.m.stale == 0 || now.Sub(f.since) <= l.m.stale {
-			break
-		}
-		l.leave(f)
-		l.consider(f) // which drops what is stale
-	}
-	for {
-		f := l.front(&l.linger)
-		if f == nil || now.Sub(f.since) < lingerWait && l.linger.len() <= lingerMost {
-			break
-		}
-		l.letGo(f)
-	}
-}
-
-func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
-	for {
-		f := l.front(q)
-		if f == nil || now.Sub(f.since) < limit {
-			return
-		}
-		l.leave(f) // whatever comes of it, not here again
-		l.fail(f, l.down())
-	}
-}
-
-func (l *loop) down() error { return downError(l.ds) }
-
-// downError is the error of a flow that no relay carried, with what the deployment
-// that is due next said last.
-func downError(ds []*deployment) error {
-	e := &wire.DialError{Reason: wire.RelayDown}
-	var next *deployment
-	for _, d := range ds {
-		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
-			next = d
-		}
-	}
-	if next != nil {
-		e.Detail = e.Reason.String() + "; " + next.lastWords
-	}
-	return e
-}
-
-// fail ends a flow on the loop's side.
-func (l *loop) fail(f *flow, err error) {
-	f.side.fail(err)
-	l.consider(f)
 }
 
 // arm sets the timer to when something is due next.

@@ -1092,8 +1092,14 @@ func TestUDPLinkSource(t *testing.T) {
 		for range earlyMost + 1 {
 			l.Datagrams(s, nil, [][]byte{[]byte("x")})
 		}
-		if len(got) != earlyMost+1 {
+		l.Datagrams(s, nil, [][]byte{[]byte("x")})
+		if len(got) != earlyMost+2 {
 			t.Errorf("%d of many without a source", len(got))
+		}
+		for size, want := range map[int]int{earlyBytes: 0, earlyBytes + 1: 1} {
+			if l.Datagrams(open(), nil, [][]byte{make([]byte, size)}); len(got) != want {
+				t.Errorf("%d of %d bytes without a source", len(got), size)
+			}
 		}
 	})
 }

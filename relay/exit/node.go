@@ -76,8 +76,9 @@ func New(c Config) (*Node, error) {
 		table:       newTable(c.Streams),
 	}
 	// Each has its own, so that no flood of requests, no targets that do not read,
-	// and no clients that do not collect starve the others. Downloads have the most:
-	// those of a link are kept for a whole way there and back.
+	// and no clients that do not collect starve the others. Downloads have what is
+	// left, half unless the memory is small: those of a link are kept for a whole way
+	// there and back.
 	n.bodies = buf.NewBudget(max(c.Memory/4, min(c.Memory/8*3, bodiesEnough)))
 	n.uploads = buf.NewBudget(c.Memory / 4)
 	n.downloads = buf.NewBudget(c.Memory - n.uploads.Limit() - n.bodies.Limit())

@@ -1,0 +1,102 @@
+package mux
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"relaymux/mux/wire"
+)
+
+// finish draws the consequences of an exchange that has ended.
+func (l *loop) finish(x *exchange) {
+	l.inFlight--
+	x.d.inFlight--
+	x.d.Account.inFlight.Add(-1)
+	if x.probe {
+		x.d.probes--
+	}
+	if x.poll {
+		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
+	}
+	l.m.budget.Return(x.reserve)
+	for i := range x.out {
+		x.brought += x.out[i].n
+	}
+	l.judge(x)
+	for i, f := range x.flows {
+		l.settle(f, i, x)
+	}
+	x.free()
+}
+
+// judge notes how x's deployment did, and tells when that changes.
+func (l *loop) judge(x *exchange) {
+	d := x.d
+	if x.failure != nil {
+		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen)
+		return
+	}
+	d.worked(l.m.log, x.began, x.took, x.poll)
+	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
+		l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,
+			"request_bytes", x.bodyLen, "payload_bytes", x.brought, "took", x.took.Round(time.Millisecond).String())
+	}
+}
+
+// expire tells applications that have waited for too long to be sent at all,
+// drops stale datagrams, and forgets closes that found no company.
+func (l *loop) expire(now time.Time) {
+	l.expireLine(&l.fresh, openWait, now)
+	l.expireLine(&l.ready, grace, now)
+	for {
+		f := l.front(&l.packets)
+		if f == nil || l.m.stale == 0 || now.Sub(f.since) <= l.m.stale {
+			break
+		}
+		l.leave(f)
+		l.consider(f) // which drops what is stale
+	}
+	for {
+		f := l.front(&l.linger)
+		if f == nil || now.Sub(f.since) < lingerWait && l.linger.len() <= lingerMost {
+			break
+		}
+		l.letGo(f)
+	}
+}
+
+func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
+	for {
+		f := l.front(q)
+		if f == nil || now.Sub(f.since) < limit {
+			return
+		}
+		l.leave(f) // whatever comes of it, not here again
+		l.fail(f, l.down())
+	}
+}
+
+func (l *loop) down() error { return downError(l.ds) }
+
+// downError is the error of a flow that no relay carried, with what the deployment
+// that is due next said last.
+func downError(ds []*deployment) error {
+	e := &wire.DialError{Reason: wire.RelayDown}
+	var next *deployment
+	for _, d := range ds {
+		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
+			next = d
+		}
+	}
+	if next != nil {
+		e.Detail = e.Reason.String() + "; " + next.lastWords
+	}
+	return e
+}
+
+// fail ends a flow on the loop's side.
+func (l *loop) fail(f *flow, err error) {
+	f.side.fail(err)
+	l.consider(f)
+}
