@@ -46,6 +46,14 @@ type linkLoop struct {
 	number   uint64 // of the latest exchange
 	inFlight []*linkExchange
 
+	// The pipe (link_pipe.go).
+	pipe      *linkPipe
+	piped     chan pipeEvent
+	piping    int       // those whose workers have not ended
+	pipeAt    time.Time // no other before
+	pipeTries int       // that did not last
+	pipeUsed  time.Time // when a flow was open last
+
 	// The handshake.
 	hello  *link.Handshake // not nil: one is under way
 	first  []byte          // its message
@@ -83,7 +91,8 @@ type linkLoop struct {
 	pollAt      time.Time
 	quiet       time.Duration // between polls where nothing is held, by how long nothing came
 	pool        *link.Pool    // of the windows of TCP flows
-	unacked     int           // bytes that came since the last request
+	unacked     int           // bytes that came since the last request,
+	owed        bool          // or anything that the node keeps a note of
 
 	sent, hedged uint64    // exchanges; and those that went again for being slow
 	avoid        *Account  // of the exchange whose frames go again
@@ -105,7 +114,7 @@ func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *
 		m: m, lane: newLane(), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
 		grow: 1, pool: link.NewPool(int(m.memory / 8 * 3)),
 	}
-	l.done = make(chan *linkExchange, l.slots)
+	l.done, l.piped = make(chan *linkExchange, l.slots), make(chan pipeEvent, pipeEvents)
 	for _, d := range ds {
 		if d.Limit == 0 {
 			d.Limit = defaultLimit
@@ -130,6 +139,8 @@ func (l *linkLoop) run() {
 			l.note(f)
 		case x := <-l.done:
 			l.finish(x)
+		case e := <-l.piped:
+			l.tookPipe(e)
 		case <-l.timer.C:
 		case <-quit:
 			quit = nil
@@ -159,6 +170,8 @@ func (l *linkLoop) catchUp() {
 			l.note(f)
 		case x := <-l.done:
 			l.finish(x)
+		case e := <-l.piped:
+			l.tookPipe(e)
 		default:
 			return
 		}
@@ -167,7 +180,7 @@ func (l *linkLoop) catchUp() {
 
 // over reports whether the loop may end.
 func (l *linkLoop) over() bool {
-	if !l.closing || len(l.inFlight) > 0 || l.trying > 0 {
+	if !l.closing || len(l.inFlight) > 0 || l.trying > 0 || l.piping > 0 {
 		return false
 	}
 	return l.told || l.conn == nil || l.m.ctx.Err() != nil
@@ -177,6 +190,7 @@ func (l *linkLoop) over() bool {
 // back those that it holds.
 func (l *linkLoop) close() {
 	l.closing = true
+	l.endPipe()
 	for _, f := range l.m.all(l.lane) {
 		f.side.stop()
 		l.attend(f)
@@ -374,6 +388,7 @@ func (l *linkLoop) breakLink() {
 	}
 	old.Close()
 	l.open, l.expecting, l.udpUntil, l.later = 0, 0, time.Time{}, nil
+	l.endPipe()
 	for _, x := range l.inFlight {
 		x.stale = true
 	}
@@ -399,6 +414,7 @@ func (l *linkLoop) lookAtClocks(now time.Time) {
 	for _, d := range l.ds {
 		d.Transport.Close()
 	}
+	l.endPipe()
 	for _, x := range l.inFlight {
 		l.giveUp(x)
 	}

@@ -64,27 +64,12 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 	l.m.stats.Forged.Add(uint64(x.forged))
 	before := l.conn.Received()
 	conn := l.conn
-	l.answeredNow = 0
-	for _, o := range x.opened {
-		if !l.replay.Fresh(o.number) {
-			l.m.stats.Forged.Add(1)
-			continue
-		}
-		receipt, err := conn.Receive(now, o.number, o.b)
-		if err != nil && !errors.Is(err, link.ErrRefused) {
-			l.m.log.Error("the node does not keep to the protocol: the link ends", "err", err)
-			l.breakLink()
-			x.failure = &relay.Failure{Kind: relay.Malformed, Detail: "protocol error", Err: err}
-			return got
-		}
-		if receipt.Answer != nil {
-			got.answer = receipt.Answer
-		}
+	var err error
+	if got.answer, err = l.receive(x.opened, now); err != nil {
+		x.failure = &relay.Failure{Kind: relay.Malformed, Detail: "protocol error", Err: err}
+		return got
 	}
 	got.bytes = int(conn.Received() - before)
-	if l.answeredNow > 1 {
-		l.crowd = now
-	}
 	if got.answer != nil && int(got.answer.Records) > len(x.opened) {
 		got.cut = true
 	}
@@ -100,6 +85,32 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 		l.verify(x.d)
 	}
 	return got
+}
+
+// receive gives records to the link, and returns what they say of the answer. An
+// error has ended the link.
+func (l *linkLoop) receive(records []opened, now time.Time) (answer *link.Answer, err error) {
+	l.answeredNow = 0
+	for _, o := range records {
+		if !l.replay.Fresh(o.number) {
+			l.m.stats.Forged.Add(1)
+			continue
+		}
+		receipt, err := l.conn.Receive(now, o.number, o.b)
+		if err != nil && !errors.Is(err, link.ErrRefused) {
+			l.m.log.Error("the node does not keep to the protocol: the link ends", "err", err)
+			l.breakLink()
+			return nil, err
+		}
+		if receipt.Answer != nil {
+			answer = receipt.Answer
+		}
+		l.owed = l.owed || receipt.Owed
+	}
+	if l.answeredNow > 1 {
+		l.crowd = now
+	}
+	return answer, nil
 }
 
 // uploading reports whether a large request is on its way. What is sent after it

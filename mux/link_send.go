@@ -138,6 +138,11 @@ func (l *linkLoop) fire(now time.Time) {
 		return
 	}
 	soon := now.Add(timerGrain)
+	l.keepPipe(now)
+	if l.pipe.carries() {
+		l.firePipe(now)
+		return
+	}
 	for l.conn.HasData() && !l.upAt().After(now) {
 		d := l.pick(now, l.upReserve())
 		if d == nil {
@@ -156,6 +161,17 @@ func (l *linkLoop) fire(now time.Time) {
 			break
 		}
 		l.send(d, now)
+	}
+}
+
+// firePipe is fire where a pipe stands.
+func (l *linkLoop) firePipe(now time.Time) {
+	for l.pipe.ahead < pipeAhead {
+		at, due := l.restAt()
+		if !l.conn.HasData() && !(due && !at.After(now)) && !l.report {
+			return
+		}
+		l.sendPipe(now, pipeSilence)
 	}
 }
 
@@ -192,12 +208,19 @@ func (l *linkLoop) restAt() (at time.Time, due bool) {
 		return l.laterSince.Add(lazyWait), true
 	}
 	const much = 1 << 20
-	if l.unacked < much || l.active(time.Now()) {
+	piped := l.pipe.carries()
+	switch {
+	case piped && l.unacked >= pipeAck:
+		return time.Time{}, true
+	case piped && !l.owed, !piped && (l.unacked < much || l.active(time.Now())):
 		l.ackSince = time.Time{}
 		return at, false
 	}
 	if l.ackSince.IsZero() {
 		l.ackSince = time.Now()
+	}
+	if piped {
+		return l.ackSince.Add(pipeAckWait), true
 	}
 	return l.ackSince.Add(lazyWait), true
 }
@@ -323,38 +346,62 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	l.number++
 	x.id, x.hold, x.keys = l.number, l.hold(d), l.keys
-	ask := link.Ask{
-		Hold: uint64(x.hold.Milliseconds()), Keep: uint64(l.wants(now)), Room: uint64(d.line.answerRoom()),
-		Path: uint64(l.path(d).Milliseconds()), Reorder: uint64(l.late().Milliseconds()),
-		Tag: d.Account.tag,
-	}
+	ask := l.ask(d, now)
+	ask.Hold, ask.Next = uint64(x.hold.Milliseconds()), x.id
 	if l.closing {
 		x.hold, ask.Hold, ask.Keep = 0, 0, 0
+	}
+	l.pack()
+	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
+	x.up = x.m.Payload
+	x.ops = x.m.Ops
+	x.poll = x.m.Empty()
+	l.packed()
+	l.launch(x)
+}
+
+// ask is what every request begins with, but for how long it may be held.
+func (l *linkLoop) ask(d *deployment, now time.Time) link.Ask {
+	ask := link.Ask{
+		Keep: uint64(l.wants(now)), Room: uint64(d.line.answerRoom()),
+		Path: uint64(l.path(d).Milliseconds()), Reorder: uint64(l.late().Milliseconds()),
+		Tag: d.Account.tag, Next: l.number + 1,
 	}
 	for _, y := range l.inFlight {
 		if !y.hello && !y.suspect && !y.stale {
 			ask.Awaited = append(ask.Awaited, y.id)
 		}
 	}
+	if p := l.pipe; p != nil && !p.gone {
+		if p.stands {
+			ask.Keep = 0
+		}
+		if i, found := slices.BinarySearch(ask.Awaited, p.id); !found {
+			ask.Awaited = slices.Insert(ask.Awaited, i, p.id)
+		}
+	}
+	return ask
+}
+
+// pack is called before a request is planned, packed after it.
+func (l *linkLoop) pack() {
 	for i, s := range l.later {
 		s.CloseWrite()
 		l.later[i] = nil
 	}
 	l.later = l.later[:0]
-	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
-	x.up = x.m.Payload
-	x.ops = x.m.Ops
-	x.poll = x.m.Empty()
-	l.unacked, l.report = 0, false
+}
+
+func (l *linkLoop) packed() {
+	l.unacked, l.owed, l.report = 0, false, false
 	if !l.conn.HasData() {
 		l.upSince = time.Time{}
 	}
-	l.resetSince = time.Time{}
+	l.resetSince, l.ackSince = time.Time{}, time.Time{}
 	for _, f := range l.emptied {
 		l.attend(f)
 	}
 	l.emptied = l.emptied[:0]
-	l.launch(x)
 }
 
 // opsLimit is one for a probe: what it costs if the deployment still does not work.
@@ -444,7 +491,17 @@ func (l *linkLoop) arm(now time.Time) {
 		if at, ok := l.restAt(); ok {
 			due(at)
 		}
-		if l.active(now) {
+		switch p := l.pipe; {
+		case p != nil && !p.gone:
+			at, _ := p.doubtAt()
+			due(at)
+		case p == nil:
+			due(l.pipeAt)
+		}
+		if l.pipe != nil {
+			due(l.pipeUsed.Add(pipeIdle))
+		}
+		if l.active(now) && !l.pipe.carries() {
 			due(l.pollAt)
 			for _, x := range l.inFlight {
 				due(l.renewAt(x))

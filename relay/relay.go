@@ -9,6 +9,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -25,6 +26,16 @@ type Transport interface {
 
 	// Close drops idle connections. Exchanges in flight end by their context.
 	Close()
+}
+
+// A Piper is a Transport that can keep an exchange open both ways, where nobody on
+// the way waits for the end of a request before passing it on, or of an answer.
+type Piper interface {
+	// Pipe begins an exchange by sending first, which it borrows, and returns when
+	// the answer begins. What is written follows first at once, and what is read is
+	// the answer as it comes; Close ends both. One goroutine may read beside one
+	// that writes. ctx bounds Pipe alone. An error of Pipe is always a *Failure.
+	Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser, error)
 }
 
 // Kind is the kind of a failed exchange. Its String is the outcome label of

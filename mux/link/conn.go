@@ -115,7 +115,7 @@ type Conn struct {
 	consumed   uint64
 	creditDue  bool
 
-	asked  uint64 // node: the highest exchange that has told what it awaits
+	asked  uint64 // node: the exchange below which the client has told last what it awaits
 	f      frame  // scratch
 	pkts   [][]byte
 	Counts Counts
@@ -236,6 +236,9 @@ func (c *Conn) SetCredit(n uint64) {
 	c.allow = n
 	c.offerCredit()
 }
+
+// Newest is when the newest of the records that are known to have arrived was sent.
+func (c *Conn) Newest() time.Time { return c.newest }
 
 // Received is how many new bytes of streams have come, of all streams together.
 func (c *Conn) Received() uint64 { return c.received }

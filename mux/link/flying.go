@@ -175,16 +175,16 @@ func (c *Conn) ExchangeEnded(exchange uint64) {
 	c.flying.shrink()
 }
 
-// Awaited tells what a client, in the request of an exchange, still awaits, in
-// rising order: the answers of all others before it have come, or never will. Node.
-func (c *Conn) Awaited(exchange uint64, awaited []uint64) {
-	if exchange < c.asked {
-		return // a later one has told already
+// Awaited tells what a client still awaits of the exchanges below next, in rising
+// order: the answers of all others have come, or never will. Node.
+func (c *Conn) Awaited(next uint64, awaited []uint64) {
+	if next < c.asked {
+		return // a later word has come already
 	}
-	c.asked = exchange
+	c.asked = next
 	for n := c.flying.first; n < c.flying.end(); n++ {
 		x := c.flying.at(n)
-		if x.settled || x.exchange >= exchange {
+		if x.settled || x.exchange >= next {
 			continue
 		}
 		if _, found := slices.BinarySearch(awaited, x.exchange); !found {

@@ -83,6 +83,7 @@ type Ask struct {
 	Tag     uint64 // of the account whose quota it takes
 	Floor   uint64 // no record below is awaited an acknowledgement for any more
 	Streams uint64 // all streams below are over, but for those that the node knows as open
+	Next    uint64 // all exchanges below are over, but for
 	Awaited []uint64
 }
 
@@ -211,7 +212,7 @@ func (r *reader) ask(a *Ask) {
 	for _, v := range []*uint64{&a.Hold, &a.Keep, &a.Room, &a.Path, &a.Reorder} {
 		*v = r.number()
 	}
-	a.Tag, a.Floor, a.Streams = r.long(), r.number(), r.number()
+	a.Tag, a.Floor, a.Streams, a.Next = r.long(), r.number(), r.number(), r.number()
 	id := uint64(0)
 	for range r.limited(maxAwaited) {
 		d := r.number()
@@ -261,6 +262,7 @@ func appendAsk(dst []byte, a *Ask) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, a.Tag)
 	dst = binary.AppendUvarint(dst, a.Floor)
 	dst = binary.AppendUvarint(dst, a.Streams)
+	dst = binary.AppendUvarint(dst, a.Next)
 	dst = binary.AppendUvarint(dst, uint64(len(a.Awaited)))
 	id := uint64(0)
 	for _, x := range a.Awaited {

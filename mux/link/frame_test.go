@@ -32,7 +32,7 @@ func one(t *testing.T, p []byte) frame {
 }
 
 func TestFramesComeBack(t *testing.T) {
-	ask := Ask{Hold: 25_000, Keep: 3, Room: 16 << 20, Path: 1500, Reorder: 1000, Tag: 1 << 63, Floor: 77, Streams: 5, Awaited: []uint64{0, 1, 9, 1 << 40}}
+	ask := Ask{Hold: 25_000, Keep: 3, Room: 16 << 20, Path: 1500, Reorder: 1000, Tag: 1 << 63, Floor: 77, Streams: 5, Next: 1<<40 + 1, Awaited: []uint64{0, 1, 9, 1 << 40}}
 	if got := one(t, appendAsk(nil, &ask)).ask; !reflect.DeepEqual(got, ask) {
 		t.Errorf("ask: %+v", got)
 	}

@@ -6,16 +6,18 @@ import "encoding/binary"
 const (
 	KindHello       byte = 0x01 // up: the first message of a handshake
 	KindRecords     byte = 0x02 // up: link id, exchange number, records
+	KindPipe        byte = 0x03 // up: likewise, and records go on for as long as the request does
 	KindHelloAnswer byte = 0x81 // down: the second message of a handshake
 	KindAnswer      byte = 0x82 // down: records
 	KindUnknown     byte = 0x83 // down: no such link. Nobody vouches for it: only a hint
+	KindPiped       byte = 0x84 // down: records, which go on for as long as the answer does
 )
 
 // A LinkID is the name of a link, which the node chose at random. Relays see
 // it; it gives them nothing.
 type LinkID [16]byte
 
-// RequestHead is the length of the head of a KindRecords message in bytes.
+// RequestHead is the length of the head of a KindRecords or KindPipe message in bytes.
 const RequestHead = 1 + len(LinkID{}) + 8
 
 // KindOf is the first byte of a message, 0 of none.
@@ -28,7 +30,16 @@ func KindOf(body []byte) byte {
 
 // AppendRequestHead appends what stands before the records of one exchange.
 func AppendRequestHead(dst []byte, id LinkID, exchange uint64) []byte {
-	dst = append(append(dst, KindRecords), id[:]...)
+	return appendHead(dst, KindRecords, id, exchange)
+}
+
+// AppendPipeHead is AppendRequestHead for a pipe.
+func AppendPipeHead(dst []byte, id LinkID, exchange uint64) []byte {
+	return appendHead(dst, KindPipe, id, exchange)
+}
+
+func appendHead(dst []byte, kind byte, id LinkID, exchange uint64) []byte {
+	dst = append(append(dst, kind), id[:]...)
 	return binary.BigEndian.AppendUint64(dst, exchange)
 }
 
@@ -36,7 +47,16 @@ func AppendRequestHead(dst []byte, id LinkID, exchange uint64) []byte {
 // part of body. It fails with ErrKind or ErrTruncated. That id and exchange
 // are true shows only when the first record opens.
 func ParseRequestHead(body []byte) (id LinkID, exchange uint64, records []byte, err error) {
-	if KindOf(body) != KindRecords {
+	return parseHead(body, KindRecords)
+}
+
+// ParsePipeHead is ParseRequestHead for what a pipe begins with.
+func ParsePipeHead(body []byte) (id LinkID, exchange uint64, records []byte, err error) {
+	return parseHead(body, KindPipe)
+}
+
+func parseHead(body []byte, kind byte) (id LinkID, exchange uint64, records []byte, err error) {
+	if KindOf(body) != kind {
 		return id, 0, nil, ErrKind
 	}
 	if len(body) < RequestHead {
@@ -49,6 +69,9 @@ func ParseRequestHead(body []byte) (id LinkID, exchange uint64, records []byte, 
 
 // AppendAnswerHead appends what stands before the records of an answer.
 func AppendAnswerHead(dst []byte) []byte { return append(dst, KindAnswer) }
+
+// AppendPipedHead appends what stands before the records that a pipe brings down.
+func AppendPipedHead(dst []byte) []byte { return append(dst, KindPiped) }
 
 // ParseAnswerHead takes the head off a KindAnswer message. The records are
 // part of body. It fails with ErrKind.

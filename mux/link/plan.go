@@ -26,8 +26,9 @@ const quantum = 64 << 10
 // Conn goes on. It is used once, by AppendSealed or Release.
 type Message struct {
 	Exchange uint64
-	Plain    int // bytes of its records, not yet sealed
-	Payload  int // of which bytes of streams and datagrams
+	First    uint32 // the place of its first record in the exchange: not 0 where it follows others, in a pipe
+	Plain    int    // bytes of its records, not yet sealed
+	Payload  int    // of which bytes of streams and datagrams
 	Ops      int
 	records  []planned
 	parts    []part
@@ -50,6 +51,9 @@ type part struct {
 // Empty reports whether the message has nothing but its own head.
 func (m *Message) Empty() bool { return m.Payload == 0 && m.Ops == 0 }
 
+// Records is how many records it has.
+func (m *Message) Records() int { return len(m.records) }
+
 // SealedLen is how many bytes AppendSealed adds.
 func (m *Message) SealedLen() int { return m.Plain + len(m.records)*(RecordHead+RecordTag) }
 
@@ -71,7 +75,7 @@ func (m *Message) AppendSealed(body []byte, s *Sealer) ([]byte, error) {
 			body = append(body, p.p...)
 		}
 		var err error
-		if body, err = s.Seal(body, start, m.Exchange, uint32(i), r.number); err != nil {
+		if body, err = s.Seal(body, start, m.Exchange, m.First+uint32(i), r.number); err != nil {
 			return body, err
 		}
 	}

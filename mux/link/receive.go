@@ -14,6 +14,7 @@ import (
 type Receipt struct {
 	Ask    *Ask    // if it had one
 	Answer *Answer // likewise
+	Owed   bool    // it has something of which the other end keeps a note until it is acknowledged
 }
 
 // Receive takes in one authentic record that has not been received before, its
@@ -35,8 +36,11 @@ func (c *Conn) Receive(now time.Time, number uint64, b *buf.Buf) (Receipt, error
 		if !more {
 			break
 		}
-		if c.f.kind == kindAck {
+		switch c.f.kind {
+		case kindAck:
 			acks++
+		case kindCredit, kindOpen, kindOpened, kindData, kindEnd, kindReset, kindWindow:
+			got.Owed = true
 		}
 		switch err := c.take(now, &c.f, b); {
 		case acks > 1: // one may have to look at all that is on its way

@@ -49,11 +49,9 @@ func (q *request) charge(n int) {
 	q.n.bodies.Force(n)
 }
 
-// receive reads the body of r under a deadline, decompressed if it was gzip.
+// receive reads the body of r, decompressed if it was gzip.
 // Without keep it is only read, and there is no request.
 func (n *Node) receive(w http.ResponseWriter, r *http.Request, keep bool) (*request, error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyLimit)) // a test's writer has no deadlines
 	if !keep {
 		_, _ = io.CopyN(io.Discard, r.Body, maxBody)
 		return nil, nil
@@ -64,7 +62,7 @@ func (n *Node) receive(w http.ResponseWriter, r *http.Request, keep bool) (*requ
 		return nil, err
 	}
 	// What net/http reads from now on is only to notice that the client went.
-	_ = rc.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	if bytes.HasPrefix(q.b.B, gzipMagic) {
 		return q.gunzip()
 	}

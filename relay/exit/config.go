@@ -23,7 +23,7 @@
 //	link_http.go  its carriage             link_handshake.go  hellos
 //	link.go  the table of links            link_end.go  one link, and what its Conn says
 //	link_records.go  what a request has    link_exchange.go  its wait, and its answer
-//	link_timing.go, link_news.go  when to answer
+//	link_timing.go, link_news.go  when to answer    link_pipe.go  exchanges that go on
 //	streams                                link_tcp.go, link_upload.go, link_udp.go
 //
 // Nothing here waits for somebody else's target: dials, reads and writes run in

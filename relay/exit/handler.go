@@ -33,7 +33,15 @@ var (
 // same 404 whatever was asked, after the whole body was read whatever the path
 // was: the time of the answer tells a probe nothing either.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// For the whole body, whatever the path: no part of the answer may tell.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLimit)) // a test's writer has no deadlines
 	ours := r.Method == http.MethodPost && n.hasPath(r.URL.Path)
+	if ours && r.URL.Path == pathLink && r.ContentLength < 0 {
+		if l, exchange, ok := n.pipeHead(r); ok {
+			n.servePipe(w, r, l, exchange)
+			return
+		}
+	}
 	req, err := n.receive(w, r, ours)
 	if err == nil && !ours {
 		err = errNotFound

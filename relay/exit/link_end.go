@@ -1,6 +1,7 @@
 package exit
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,8 @@ type linkEnd struct {
 	parked    []*linkExchange // kept open, the oldest first
 	answering int             // exchanges whose answer is due, and not yet made
 	keep      int             // how many are to be kept open, by
-	newest    uint64          // the newest exchange
+	next      uint64          // the client's latest word, by its Ask.Next
+	pipe      *linkExchange   // the latest; nil: there was none
 	room      int             // of the answer that is being made
 	alarm     *time.Timer     // when the next answer is due
 
@@ -97,6 +99,7 @@ func (l *linkEnd) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closing = true
+	l.endPipe()
 	l.schedule()
 }
 
@@ -105,7 +108,8 @@ func (l *linkEnd) close() {
 func (l *linkEnd) reap(silence time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	gone := len(l.parked) == 0 && time.Since(l.seen()) > silence
+	held := slices.ContainsFunc(l.parked, func(x *linkExchange) bool { return !x.pipe })
+	gone := !held && time.Since(l.seen()) > silence
 	for _, s := range l.conn.All() {
 		f := flowOf(s)
 		if f == nil || f.base().freed {

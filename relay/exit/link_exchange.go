@@ -33,6 +33,12 @@ type linkExchange struct {
 	wake chan struct{} // cap 1: it is to be answered
 	due  bool          // likewise
 	soon bool          // at once, if nothing more comes in the same breath
+
+	pipe   bool      // it goes on (link_pipe.go);
+	stands bool      // its client has heard through it: until then nothing that matters goes by it
+	sent   uint32    // so many records are in it so far;
+	lot    link.Lot  // its writer's;
+	asked  time.Time // its client wants to hear something by then; zero: it does not
 }
 
 // freshen does what may be done now that the Conn has changed: streams go on
@@ -77,7 +83,9 @@ func (l *linkEnd) ring() {
 func (l *linkEnd) answer(i int) {
 	x := l.parked[i]
 	l.parked = slices.Delete(l.parked, i, i+1)
-	l.touch()
+	if !x.pipe { // that is a sign only when its client says something
+		l.touch()
+	}
 	l.answering++
 	x.due, x.soon = true, linkSettle(l.news.way) == 0
 	x.wake <- struct{}{}
@@ -118,7 +126,13 @@ func (l *linkEnd) makeAnswer(x *linkExchange) (body *buf.Buf, cost int, err erro
 	}
 	body = buf.Body()
 	body.B = slices.Grow(body.B, 1+m.SealedLen())
-	body.B, err = m.AppendSealed(link.AppendAnswerHead(body.B), l.keys.Sealer(link.Down))
+	switch {
+	case !x.pipe:
+		body.B = link.AppendAnswerHead(body.B)
+	case m.First == 0:
+		body.B = link.AppendPipedHead(body.B)
+	}
+	body.B, err = m.AppendSealed(body.B, l.keys.Sealer(link.Down))
 	if err == nil {
 		return body, cost, nil
 	}
@@ -142,15 +156,22 @@ func (l *linkEnd) plan(x *linkExchange) (*link.Message, int, error) {
 	now := time.Now()
 	head := &link.Answer{Held: uint64(now.Sub(x.at) / time.Millisecond)}
 	var m *link.Message
-	if x.bare {
+	if x.bare || x.pipe && !x.stands {
 		m = l.conn.Plan(now, x.id, head, link.Limits{})
 	} else {
 		l.credit()
 		l.room = max(linkLeast, min(x.room, l.node.linkRoom(x.text)))
+		if x.pipe {
+			l.room = max(min(l.room, x.lot.Size()), link.LotLeast)
+		}
 		m = l.conn.Plan(now, x.id, head, link.Limits{Bytes: l.room})
 		l.bury()
 		l.tell(now)
 		l.freshen()
+	}
+	if x.pipe {
+		m.First, x.asked = x.sent, time.Time{}
+		x.sent += uint32(m.Records())
 	}
 	cost := 1 + m.SealedLen()
 	if x.text {

@@ -76,18 +76,11 @@ func (l *linkEnd) open(exchange uint64, sealed []byte) (records []openedRecord, 
 func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*linkExchange, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
-		return nil, errNoLink
-	}
 	now := time.Now()
 	x := &linkExchange{id: exchange, hold: hold{until: now}, at: now, text: text, wake: make(chan struct{}, 1)}
-	fresh, ask, err := l.takeIn(now, exchange, records)
+	fresh, ask, ok := l.accept(x, records)
 	switch {
-	case err != nil:
-		l.node.log.Debug("a link has ended", "client", l.client, "err", err)
-		l.node.links.count.broken.Add(1)
-		l.node.links.drop(l)
-		l.end()
+	case !ok:
 		return nil, errNoLink
 	case !fresh:
 		l.node.links.count.repeated.Add(1)
@@ -95,8 +88,6 @@ func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*
 		x.wake <- struct{}{}
 		return x, nil
 	}
-	l.touch()
-	l.proven.Store(true)
 	l.use.exchanges.Add(1)
 	if ask != nil {
 		l.obey(x, ask)
@@ -110,8 +101,29 @@ func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*
 	return x, nil
 }
 
+// accept hands the records of x to the Conn. fresh reports whether any had not come
+// before. Not ok: the link is over, or is so now.
+func (l *linkEnd) accept(x *linkExchange, records []openedRecord) (fresh bool, ask *link.Ask, ok bool) {
+	if l.over {
+		return false, nil, false
+	}
+	fresh, ask, err := l.takeIn(time.Now(), records)
+	if err != nil {
+		l.node.log.Debug("a link has ended", "client", l.client, "err", err)
+		l.node.links.count.broken.Add(1)
+		l.node.links.drop(l)
+		l.end()
+		return false, nil, false
+	}
+	if fresh {
+		l.touch()
+		l.proven.Store(true)
+	}
+	return fresh, ask, true
+}
+
 // takeIn hands fresh records to the Conn, and reports whether there were any.
-func (l *linkEnd) takeIn(now time.Time, exchange uint64, records []openedRecord) (fresh bool, ask *link.Ask, err error) {
+func (l *linkEnd) takeIn(now time.Time, records []openedRecord) (fresh bool, ask *link.Ask, err error) {
 	for _, r := range records {
 		if !l.replay.Fresh(r.number) {
 			l.node.links.count.replayed.Add(1)
@@ -122,27 +134,36 @@ func (l *linkEnd) takeIn(now time.Time, exchange uint64, records []openedRecord)
 		if err != nil && !errors.Is(err, link.ErrRefused) { // a refused one counts as lost
 			return fresh, ask, err
 		}
-		if got.Ask != nil && ask == nil {
-			ask = got.Ask
+		if got.Ask != nil {
+			if ask != nil && ask.Hold == 0 {
+				got.Ask.Hold = 0
+			}
+			ask = got.Ask // of a pipe there may be several: the last knows most
 		}
 	}
 	if ask != nil {
-		l.conn.Awaited(exchange, ask.Awaited)
+		l.conn.Awaited(ask.Next, ask.Awaited)
 		late := time.Duration(min(ask.Reorder, uint64(linkHold/time.Millisecond))) * time.Millisecond
 		l.conn.DetectLost(max(lostAfter, late))
 	}
 	return fresh, ask, nil
 }
 
-// forsake answers the exchanges before one whose answers the client does not take
-// any more. Nothing that matters goes with them.
-func (l *linkEnd) forsake(before uint64, awaited []uint64) {
+// forsake answers the exchanges whose answers the client does not take any more.
+// Nothing that matters goes with them.
+func (l *linkEnd) forsake(ask *link.Ask) {
+	over := func(x *linkExchange) bool {
+		_, found := slices.BinarySearch(ask.Awaited, x.id)
+		return !found && x.id < ask.Next
+	}
 	for i := len(l.parked) - 1; i >= 0; i-- {
-		x := l.parked[i]
-		if _, found := slices.BinarySearch(awaited, x.id); !found && x.id < before {
+		if x := l.parked[i]; over(x) {
 			x.bare = true
 			l.answer(i)
 		}
+	}
+	if p := l.pipe; p != nil && over(p) {
+		p.bare = true // it may be at work
 	}
 }
 
@@ -151,9 +172,9 @@ func (l *linkEnd) obey(x *linkExchange, ask *link.Ask) {
 	x.until = x.at.Add(time.Duration(min(ask.Hold, uint64(linkHold/time.Millisecond))) * time.Millisecond)
 	x.path = time.Duration(min(ask.Path, uint64(pathMost/time.Millisecond))) * time.Millisecond
 	x.room = int(min(ask.Room, linkAnswer))
-	if x.id >= l.newest {
-		l.newest, l.keep = x.id, int(min(ask.Keep, 1<<20))
-		l.forsake(x.id, ask.Awaited)
+	if ask.Next >= l.next {
+		l.next, l.keep = ask.Next, int(min(ask.Keep, 1<<20))
+		l.forsake(ask)
 	}
 	if ask.Tag != 0 {
 		if count := l.node.links.accounts.add(ask.Tag, x.at); l.told.due(ask.Tag, count) {

@@ -155,7 +155,7 @@ func (c *linkClient) request(a link.Ask) (exchange uint64, body []byte) {
 	defer c.mu.Unlock()
 	c.exchange++
 	exchange = c.exchange
-	a.Awaited = slices.Clone(c.awaited)
+	a.Awaited, a.Next = slices.Clone(c.awaited), exchange
 	c.awaited = append(c.awaited, exchange)
 	m := c.conn.Plan(time.Now(), exchange, &a, link.Limits{Bytes: 4 << 20})
 	body, err := m.AppendSealed(link.AppendRequestHead(nil, c.keys.ID(), exchange), c.keys.Sealer(link.Up))

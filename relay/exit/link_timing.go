@@ -63,8 +63,8 @@ func nextAnswer(now time.Time, parked []*linkExchange, keep int, t *tidings) (i 
 	if len(parked) == 0 {
 		return -1, at
 	}
-	if len(parked) > keep {
-		return 0, now
+	if i := surplus(parked, keep); i >= 0 {
+		return i, now
 	}
 	for k, x := range parked {
 		if k == 0 || x.until.Before(at) {
@@ -74,24 +74,50 @@ func nextAnswer(now time.Time, parked []*linkExchange, keep int, t *tidings) (i 
 	if !t.any {
 		return i, at
 	}
-	if at.Sub(now) > endsSoon {
-		i = shortest(parked)
+	news := i
+	if at.Sub(now) > endsSoon || !parked[i].takes() {
+		news = shortest(parked)
 	}
-	if due := t.due(parked[i].room, way(parked)); due.Before(at) {
-		at = due
+	if news < 0 {
+		return i, at
+	}
+	if due := t.due(parked[news].room, way(parked)); due.Before(at) {
+		return news, due
 	}
 	return i, at
 }
 
-// shortest is the exchange with the shortest way back, the oldest of several.
+// surplus is the oldest exchange if there are more than keep, -1 if not. Pipes do
+// not count.
+func surplus(parked []*linkExchange, keep int) (oldest int) {
+	oldest = -1
+	for i, x := range parked {
+		if x.pipe {
+			keep++
+		} else if oldest < 0 {
+			oldest = i
+		}
+	}
+	if len(parked) > keep {
+		return oldest
+	}
+	return -1
+}
+
+// shortest is the exchange with the shortest way back of those that take news, the
+// oldest of several; -1: there is none.
 func shortest(parked []*linkExchange) (i int) {
+	i = -1
 	for k, x := range parked {
-		if x.path < parked[i].path {
+		if x.takes() && (i < 0 || x.path < parked[i].path) {
 			i = k
 		}
 	}
 	return i
 }
+
+// takes reports whether news may go by x.
+func (x *linkExchange) takes() bool { return !x.pipe || x.stands }
 
 // way is the shortest path that is known, 0 if none is.
 func way(parked []*linkExchange) (d time.Duration) {

@@ -21,6 +21,11 @@ func TestNextAnswer(t *testing.T) {
 		return list
 	}
 	const slow = 1500 * ms
+	pipe := func(list ...*linkExchange) []*linkExchange {
+		p := park(time.Minute, 0)
+		p.pipe, p.stands = true, true
+		return append([]*linkExchange{p}, list...)
+	}
 	for _, c := range []struct {
 		name   string
 		parked []*linkExchange
@@ -34,6 +39,10 @@ func TestNextAnswer(t *testing.T) {
 		{"the nearest end", []*linkExchange{park(9*time.Second, slow), park(5*time.Second, slow)}, 2, tidings{}, 1, 5 * time.Second},
 		{"one more than is kept", long(slow, slow, slow), 2, tidings{}, 0, 0},
 		{"as many", long(slow, slow), 2, tidings{}, 0, time.Minute},
+		{"a pipe is always kept", pipe(), 0, tidings{}, 0, time.Minute},
+		{"none is kept beside a pipe", pipe(park(time.Minute, slow), park(time.Minute, slow)), 0, tidings{}, 1, 0},
+		{"one is kept beside a pipe", pipe(park(time.Minute, slow)), 1, tidings{}, 0, time.Minute},
+		{"news by a pipe, others are due", pipe(), 0, tidings{any: true, first: now, last: now, expects: true}, 0, 0},
 		{"none is kept", long(slow), 0, tidings{}, 0, 0},
 		{"news", long(slow), 2, tidings{any: true, first: now, last: now}, 0, 3 * ms},
 		{"news that waited", long(slow), 2, tidings{any: true, first: at(-time.Second), last: at(-time.Second)}, 0, -time.Second + 3*ms},

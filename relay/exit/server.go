@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"relaymux/mux/buf"
 )
 
 // Limits of the listener. A request's body and answer have theirs in body.go
@@ -41,10 +43,16 @@ type Server struct {
 // ones that are not leave the last good ones in use.
 func NewServer(n *Node, t TLS) (*Server, error) {
 	s := &Server{node: n, http: &http.Server{
-		Handler:                      n,
-		ReadHeaderTimeout:            headerLimit,
-		IdleTimeout:                  idleLimit,
-		MaxHeaderBytes:               maxHeader,
+		Handler:           n,
+		ReadHeaderTimeout: headerLimit,
+		IdleTimeout:       idleLimit,
+		MaxHeaderBytes:    maxHeader,
+		// The most that net/http takes; its own 1 MiB are little for a long way.
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			buf.LimitUnsent(c)
+			return ctx
+		},
 		ErrorLog:                     slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what scanners do
 		DisableGeneralOptionsHandler: true,                                                // OPTIONS * is a 404 too
 	}}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"relaymux/mux/buf"
 )
 
 // dialer opens the connections of one deployment: to the address, and with the
@@ -69,6 +71,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, &DialError{Doing: "connecting to " + addr, Limit: d.limit, Err: err}
 	}
+	buf.LimitUnsent(conn)
 	return conn, nil
 }
 

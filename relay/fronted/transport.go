@@ -7,7 +7,8 @@
 // the order of an exchange: transport, loan (the request's bytes), dial, watch
 // (the limits), redirect, answer, then classify and pages for what is no
 // answer, failure for what went wrong below HTTP. What is different for the
-// messages of the link, which are not JSON, is in link.
+// messages of the link, which are not JSON, is in link, and exchanges that go on both
+// ways in pipe.
 package fronted
 
 import (

@@ -117,6 +117,14 @@ func (w *watch) moved(p phase) {
 	}
 }
 
+// leave ends the watch, and leaves its context.
+func (w *watch) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.progress = nil
+	w.timer.Stop()
+}
+
 // stop ends the watch and its context.
 func (w *watch) stop() {
 	w.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
@@ -70,25 +71,32 @@ const (
 	testSecret = "ann has a secret of 32 characters"
 )
 
+// shakeHands makes a link by way of tr.
+func shakeHands(t *testing.T, tr *Transport) link.Keys {
+	t.Helper()
+	p := link.HelloParams{Credit: 1 << 30}
+	h, body, err := link.Hello(link.NewSecret(testSecret), p.Append(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := relay.Exchange{Body: body, Binary: true}
+	if err := tr.Exchange(t.Context(), &x); err != nil {
+		t.Fatal(err)
+	}
+	keys, _, err := h.Finish(x.Answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 // Handshakes and exchanges of a link with a node, in first flights and later.
 func TestNode(t *testing.T) {
 	tr := newNode(t, new(stats.UDP), new(stats.UDP))
 	for range 3 {
-		p := link.HelloParams{Credit: 1 << 30}
-		h, body, err := link.Hello(link.NewSecret(testSecret), p.Append(nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		x := relay.Exchange{Body: body, Binary: true}
-		if err := tr.Exchange(t.Context(), &x); err != nil {
-			t.Fatal(err)
-		}
-		keys, _, err := h.Finish(x.Answer)
-		if err != nil {
-			t.Fatal(err)
-		}
+		keys := shakeHands(t, tr)
 		// A message without records is a client's that only asks.
-		x = relay.Exchange{Body: link.AppendRequestHead(nil, keys.ID(), 1), Binary: true}
+		x := relay.Exchange{Body: link.AppendRequestHead(nil, keys.ID(), 1), Binary: true}
 		if err := tr.Exchange(t.Context(), &x); err != nil {
 			if f := err.(*relay.Failure); f.Kind != relay.Refused {
 				t.Error(err)
@@ -134,5 +142,42 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A pipe to a node, which answers at once what it does not have to think about.
+func TestNodePipe(t *testing.T) {
+	tr := newNode(t, new(stats.UDP), new(stats.UDP))
+	keys := shakeHands(t, tr)
+	c := link.NewConn(link.Config{Client: true, Peer: 1 << 30}, nil)
+	say := func(m *link.Message, head []byte) []byte {
+		body, err := m.AppendSealed(head, keys.Sealer(link.Up))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	p, err := tr.Pipe(t.Context(), say(c.Plan(time.Now(), 1, &link.Ask{Room: 1 << 20}, link.Limits{}), link.AppendPipeHead(nil, keys.ID(), 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	r, o := link.NewReader(p), keys.Opener(link.Down)
+	if kind, err := r.Kind(); kind != link.KindPiped || err != nil {
+		t.Fatalf("%#x, %v", kind, err)
+	}
+	for i := range uint32(3) {
+		record, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := o.Open(nil, record, 1, i); err != nil {
+			t.Fatal(err)
+		}
+		m := c.Plan(time.Now(), 1, &link.Ask{Room: 1 << 20}, link.Limits{})
+		m.First = i + 1
+		if _, err := p.Write(say(m, nil)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,7 +41,10 @@ type dialing struct {
 	err  error
 }
 
-var _ fronted.Pool = (*pool)(nil)
+var (
+	_ fronted.Pool   = (*pool)(nil)
+	_ fronted.Duplex = (*pool)(nil)
+)
 
 func newPool(c Config) *pool { return &pool{dialer: newDialer(c), host: c.URL.Host, early: c.Early} }
 
@@ -75,6 +79,29 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 		early = false
 		if req, err = rewind(req); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// Begin implements fronted.Duplex.
+func (p *pool) Begin(req *http.Request, first []byte) (*http.Response, io.WriteCloser, error) {
+	for try := 1; ; try++ {
+		c, err := p.get(req.Context())
+		if err != nil {
+			return nil, nil, err
+		}
+		resp, up, err := c.begin(req, first)
+		if err == nil {
+			resp.Body = &body{resp.Body, sync.OnceFunc(func() { p.release(c) })}
+			return resp, up, nil
+		}
+		again, ok := errors.AsType[*unusedError](err)
+		if ok && again.dead {
+			p.drop(c)
+		}
+		p.release(c)
+		if !ok || try == 2 { // the first may have been old
+			return nil, nil, err
 		}
 	}
 }

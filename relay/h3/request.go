@@ -123,47 +123,86 @@ func (c *conn) query(req *http.Request) (*http.Response, error) {
 }
 
 func (c *conn) sendQuery(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
 	defer req.Body.Close()
+	resp, _, err := c.stream(req, func(s *http3.RequestStream) error {
+		b := buf.Get(buf.Max)
+		defer b.Release()
+		_, err := io.CopyBuffer(onlyWriter{s}, onlyReader{req.Body}, b.B[:cap(b.B)])
+		if err == nil {
+			err = s.Close()
+		}
+		wrote(req.Context(), err)
+		return err
+	})
+	return resp, err
+}
+
+// begin sends req and first, and returns what takes the rest of the body. It is a
+// QUERY too: of a POST that has no body yet quic-go would tell the length, 0.
+func (c *conn) begin(req *http.Request, first []byte) (*http.Response, io.WriteCloser, error) {
+	ctx := req.Context()
+	select {
+	case <-c.quic.HandshakeComplete():
+	case <-c.quic.Context().Done():
+		return nil, nil, c.explain(context.Cause(c.quic.Context()))
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	if c.forgotten() {
+		return nil, nil, &unusedError{true, quic.Err0RTTRejected}
+	}
+	resp, s, err := c.stream(req, func(s *http3.RequestStream) error {
+		_, err := s.Write(first)
+		wrote(ctx, err)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp, upward{s}, nil
+}
+
+// upward is the way up of a request. Closing it ends it, also while a Write waits,
+// which the stream's own Close may not.
+type upward struct{ s *http3.RequestStream }
+
+func (u upward) Write(p []byte) (int, error) { return u.s.Write(p) }
+
+func (u upward) Close() error {
+	u.s.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
+	return nil
+}
+
+// stream sends req as a QUERY without its body, which send does, on a stream of its own, and
+// reads the head of the answer. The stream ends with req's context.
+func (c *conn) stream(req *http.Request, send func(*http3.RequestStream) error) (*http.Response, *http3.RequestStream, error) {
+	ctx := req.Context()
 	s, err := c.http.OpenRequestStream(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	gotConn(ctx)
 	const code = quic.StreamErrorCode(http3.ErrCodeRequestCanceled)
-	stop := context.AfterFunc(ctx, func() {
+	cancel := func() {
 		s.CancelWrite(code)
 		s.CancelRead(code)
-	})
-	resp, err := exchange(s, req)
+	}
+	stop := context.AfterFunc(ctx, cancel)
+	var resp *http.Response
+	head := &http.Request{Method: methodQuery, URL: req.URL, Host: req.Host, Header: req.Header}
+	if err = s.SendRequestHeader(head); err == nil {
+		if err = send(s); err == nil {
+			resp, err = s.ReadResponse()
+		}
+	}
 	if err != nil {
 		stop()
-		s.CancelWrite(code)
-		s.CancelRead(code)
-		return nil, err
+		cancel()
+		return nil, nil, err
 	}
 	resp.Body = &body{resp.Body, func() { stop() }}
 	resp.Request = req
-	return resp, nil
-}
-
-// exchange writes req and reads the head of its answer.
-func exchange(s *http3.RequestStream, req *http.Request) (*http.Response, error) {
-	head := &http.Request{Method: methodQuery, URL: req.URL, Host: req.Host, Header: req.Header}
-	if err := s.SendRequestHeader(head); err != nil {
-		return nil, err
-	}
-	b := buf.Get(buf.Max)
-	defer b.Release()
-	_, err := io.CopyBuffer(onlyWriter{s}, onlyReader{req.Body}, b.B[:cap(b.B)])
-	if err == nil {
-		err = s.Close()
-	}
-	wrote(req.Context(), err)
-	if err != nil {
-		return nil, err
-	}
-	return s.ReadResponse()
+	return resp, s, nil
 }
 
 // Only these have io.CopyBuffer use its buffer.

@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"mux":                          {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
 	"relay/exit":                   {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                {},
-	"relay/fronted":                {"relay"},
+	"relay/fronted":                {"mux/buf", "relay"},
 	"relay/h3":                     {"mux/buf", "mux/gso", "relay", "relay/fronted"},
 	"relay/relaytest":              {"socks", "mux", "mux/gso", "mux/link", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted", "relay/h3"},
 	"relay/relaytest/cmd/relayemu": {"relay/relaytest"},

@@ -171,8 +171,12 @@ func (l *load) begin(t *testing.T, s *Stack, size int64, patience time.Duration)
 	down, up := open(t, s.Connect, from), open(t, s.Connect, to)
 	within(t, down, patience)
 	within(t, up, patience)
-	l.all.Go(func() { l.down = arrive(down) })
 	l.all.Go(func() {
+		defer down.Close()
+		l.down = arrive(down)
+	})
+	l.all.Go(func() {
+		defer up.Close()
 		if err := send(up, loadSeed+1, size); err != nil {
 			t.Errorf("the upload: %v", err)
 			up.Close()

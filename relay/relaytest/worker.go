@@ -16,6 +16,12 @@ func (r *Relay) worker(path string) http.HandlerFunc {
 			writePage(w, http.StatusNotFound, nothingPage)
 			return
 		}
+		if req.ContentLength < 0 { // it would wait for the end of what has none
+			d.note(func(s *Stats) { s.count(Status) })
+			w.Header().Set("Connection", "close") // else net/http waits for it too
+			writePage(w, http.StatusLengthRequired, statusPage)
+			return
+		}
 		p := passage{r, path, req.Header.Get("Content-Type"), path != linkPath || r.authorized(req)}
 		r.exchange(w, req, d, p.run)
 	}

@@ -1,0 +1,3 @@
+package buf
+
+const tcpNotsentLowat = 0x201 // netinet/tcp.h

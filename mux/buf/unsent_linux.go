@@ -1,0 +1,3 @@
+package buf
+
+const tcpNotsentLowat = 25 // linux/tcp.h
