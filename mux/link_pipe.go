@@ -31,7 +31,6 @@ const (
 	pipeBegin   = 15 * time.Second      // for the first record to come
 	pipeStuck   = 5 * time.Second       // without a byte written or heard, where many wait to be written
 	pipeLittle  = 4 << 10               // bytes that take no time on any line
-	pipeBuffers = 512 << 10             // bytes that may be on their way and still be nowhere: buffers of systems
 	pipeSlow    = 20_000                // bytes a second of a line that has shown nothing
 	pipeRetry   = time.Hour             // after which a deployment that let none through is tried again
 	pipeLook    = time.Minute           // likewise if none may be tried now
@@ -113,9 +112,9 @@ func (l *linkLoop) keepPipe(now time.Time) {
 // doubtAt is when p has been silent for so long that it is asked whether it still
 // stands, or is taken not to.
 func (p *linkPipe) doubtAt() (at time.Time, ping bool) {
-	// What is on its way needs its time, and a record is acknowledged when all of it
-	// is there.
-	line := time.Duration(min(p.unheard, pipeBuffers)+buf.Max) * time.Second / time.Duration(p.rate)
+	// What is on its way tells of itself record by record, each when all of it is
+	// there; and the line may be half as fast as it was.
+	line := 2 * buf.Max * time.Second / time.Duration(p.rate)
 	if p.unheard < pipeLittle {
 		line = 0
 	}
