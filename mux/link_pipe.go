@@ -58,9 +58,9 @@ type linkPipe struct {
 	pinged   time.Time     // when it was asked whether it stands; zero: it was not since asked
 	said     time.Time     // when something was sent last
 	unheard  int           // bytes that were since asked
-	question int           // bytes of the first of these
-	newest   time.Time     // when the newest was sent that has arrived,
-	acked    time.Time     // and when that was told
+	question int           // bytes of the first record of these
+	arrived  uint64        // records that have arrived, of all ways,
+	acked    time.Time     // and when the latest of that was told
 	rate     int           // bytes a second that have come across
 	lag      time.Duration // how long answers took of late, about the most
 }
@@ -223,7 +223,7 @@ func (l *linkLoop) sendPipe(now time.Time, hold time.Duration) {
 	p.said = now
 	p.unheard += m.SealedLen()
 	if p.asked.IsZero() {
-		p.asked, p.question = now, m.SealedLen()
+		p.asked, p.question = now, min(m.SealedLen(), buf.Max) // its first record is what the answer is to
 	}
 	l.m.stats.Ops.Add(uint64(m.Ops))
 	l.packed()
@@ -281,10 +281,10 @@ func (l *linkLoop) hearPipe(p *linkPipe, records []opened, now time.Time) {
 	l.failing = time.Time{}
 	l.resting.Store(false)
 	p.heard = now
-	if at := conn.Newest(); at.After(p.newest) {
-		p.newest, p.acked = at, now
+	if n := conn.Counts.Acked; n != p.arrived {
+		p.arrived, p.acked = n, now
 	}
-	if !p.asked.IsZero() && !p.newest.Before(p.asked) {
+	if !p.asked.IsZero() && !conn.Newest().Before(p.asked) {
 		p.lag = max(now.Sub(p.asked), p.lag*7/8)
 		p.learn(now.Sub(p.asked))
 		p.asked, p.pinged, p.unheard = time.Time{}, time.Time{}, 0
@@ -300,13 +300,14 @@ func (l *linkLoop) hearPipe(p *linkPipe, records []opened, now time.Time) {
 // learn has p learn from the word, after so long, that what was sent has arrived: how
 // fast the line is at the least.
 func (p *linkPipe) learn(took time.Duration) {
-	rate := int(min(float64(p.question)/max(took, time.Microsecond).Seconds(), 1<<30))
-	switch {
-	case rate > p.rate:
-		p.rate = rate
-	case p.question >= measurable:
-		p.rate = max((p.rate+rate)/2, pipeSlow)
+	if p.question < measurable { // what is little is fast on any line
+		return
 	}
+	rate := int(min(float64(p.question)/max(took, time.Microsecond).Seconds(), 1<<30))
+	if rate < p.rate {
+		rate = max((p.rate+rate)/2, pipeSlow)
+	}
+	p.rate = rate
 }
 
 // carryPipe is the worker that begins a pipe and writes to it.

@@ -124,6 +124,7 @@ type Conn struct {
 // Counts is what a Conn has seen.
 type Counts struct {
 	Records    uint64 // sent
+	Acked      uint64 // records that were acknowledged
 	Lost       uint64 // records that were given up for lost
 	Resent     uint64 // bytes of streams sent again
 	Duplicates uint64 // bytes of streams that came again

@@ -90,6 +90,7 @@ func (c *Conn) takeAck(now time.Time, spans []span) error {
 
 func (c *Conn) acked(x *flight) {
 	x.settled, x.acked = true, true
+	c.Counts.Acked++
 	if x.at.After(c.newest) {
 		c.newest = x.at
 	}
