@@ -16,6 +16,9 @@ type line struct {
 	body     time.Duration // about the longest that one took of late
 	room     int           // payload of an answer; it shrinks where answers come back cut
 
+	pipeAt time.Time     // no pipe is tried before,
+	barred time.Duration // for as long as that
+
 	hold  time.Duration // how long a hold may be
 	lost  time.Duration // the age at which the last was lost
 	most  time.Duration // no hold that long has come back; 0: not known
