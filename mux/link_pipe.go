@@ -54,13 +54,13 @@ type linkPipe struct {
 	stands   bool          // the node has answered through it
 	gone     bool          // given up; its workers will say when they have ended
 	heard    time.Time     // when anything came last
-	asked    time.Time     // since when something was said and nothing has come; zero: it was answered
-	pinged   time.Time     // when it was asked whether it stands; zero: it was not since asked
+	flying   time.Time     // since when something is on its way; zero: all has arrived
+	pinged   time.Time     // when it was asked whether it stands; zero: more has arrived since
 	said     time.Time     // when something was sent last
-	unheard  int           // bytes that were since asked
-	question int           // bytes of the first record of these
 	arrived  uint64        // records that have arrived, of all ways,
 	acked    time.Time     // and when the latest of that was told
+	asked    time.Time     // when something was said of which the lag is to be learned,
+	question int           // of so many bytes; zero: none now
 	rate     int           // bytes a second that have come across
 	lag      time.Duration // how long answers took of late, about the most
 }
@@ -96,7 +96,7 @@ func (l *linkLoop) keepPipe(now time.Time) {
 		l.endPipe()
 		return
 	}
-	switch at, ping := p.doubtAt(); {
+	switch at, ping := p.doubtAt(l.conn.FlyingBytes()); {
 	case now.Before(at):
 	case ping:
 		p.pinged = now
@@ -110,12 +110,12 @@ func (l *linkLoop) keepPipe(now time.Time) {
 }
 
 // doubtAt is when p has been silent for so long that it is asked whether it still
-// stands, or is taken not to.
-func (p *linkPipe) doubtAt() (at time.Time, ping bool) {
+// stands, or is taken not to, while so many bytes are on their way.
+func (p *linkPipe) doubtAt(flying int) (at time.Time, ping bool) {
 	// What is on its way tells of itself record by record, each when all of it is
 	// there; and the line may be half as fast as it was.
 	line := 2 * buf.Max * time.Second / time.Duration(p.rate)
-	if p.unheard < pipeLittle {
+	if flying < pipeLittle {
 		line = 0
 	}
 	patience := max(time.Second, 4*p.lag) + line
@@ -130,8 +130,8 @@ func (p *linkPipe) doubtAt() (at time.Time, ping bool) {
 		return moved.Add(max(patience, pipeStuck)), false
 	case !p.pinged.IsZero():
 		return later(p.pinged, p.acked).Add(patience), false
-	case !p.asked.IsZero():
-		return later(p.asked, p.acked).Add(patience / 2), true
+	case !p.flying.IsZero():
+		return later(p.flying, p.acked).Add(patience / 2), true
 	}
 	return p.said.Add(pipeSay), true
 }
@@ -221,7 +221,9 @@ func (l *linkLoop) sendPipe(now time.Time, hold time.Duration) {
 	}
 	p.ahead++
 	p.said = now
-	p.unheard += m.SealedLen()
+	if p.flying.IsZero() {
+		p.flying = now
+	}
 	if p.asked.IsZero() {
 		p.asked, p.question = now, min(m.SealedLen(), buf.Max) // its first record is what the answer is to
 	}
@@ -282,12 +284,15 @@ func (l *linkLoop) hearPipe(p *linkPipe, records []opened, now time.Time) {
 	l.resting.Store(false)
 	p.heard = now
 	if n := conn.Counts.Acked; n != p.arrived {
-		p.arrived, p.acked = n, now
+		p.arrived, p.acked, p.pinged = n, now, time.Time{}
+	}
+	if conn.FlyingBytes() == 0 {
+		p.flying = time.Time{}
 	}
 	if !p.asked.IsZero() && !conn.Newest().Before(p.asked) {
 		p.lag = max(now.Sub(p.asked), p.lag*7/8)
 		p.learn(now.Sub(p.asked))
-		p.asked, p.pinged, p.unheard = time.Time{}, time.Time{}, 0
+		p.asked = time.Time{}
 	}
 	if !p.stands {
 		p.stands = true

@@ -493,7 +493,7 @@ func (l *linkLoop) arm(now time.Time) {
 		}
 		switch p := l.pipe; {
 		case p != nil && !p.gone:
-			at, _ := p.doubtAt()
+			at, _ := p.doubtAt(l.conn.FlyingBytes())
 			due(at)
 		case p == nil:
 			due(l.pipeAt)

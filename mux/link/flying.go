@@ -10,6 +10,7 @@ import (
 type flight struct {
 	exchange uint64
 	at       time.Time
+	size     int // bytes of its plaintext
 	frames   []sentFrame
 	settled  bool // acknowledged, or given up
 	acked    bool
@@ -27,6 +28,7 @@ type flying struct {
 	first uint64 // number of ring's first
 	ring  []flight
 	head  int
+	bytes int // of those that are not settled
 	spare [][]sentFrame
 }
 
@@ -36,7 +38,18 @@ func (f *flying) at(number uint64) *flight { return &f.ring[f.head+int(number-f.
 
 func (f *flying) end() uint64 { return f.first + uint64(f.len()) }
 
-func (f *flying) push(x flight) { f.ring = append(f.ring, x) }
+func (f *flying) push(x flight) {
+	f.ring = append(f.ring, x)
+	f.bytes += x.size
+}
+
+// settle notes that x, which is one of f, is on its way no longer.
+func (f *flying) settle(x *flight) {
+	if !x.settled {
+		x.settled = true
+		f.bytes -= x.size
+	}
+}
 
 // frames is an empty list for the frames of a record.
 func (f *flying) frames() []sentFrame {
@@ -89,7 +102,8 @@ func (c *Conn) takeAck(now time.Time, spans []span) error {
 }
 
 func (c *Conn) acked(x *flight) {
-	x.settled, x.acked = true, true
+	c.flying.settle(x)
+	x.acked = true
 	c.Counts.Acked++
 	if x.at.After(c.newest) {
 		c.newest = x.at
@@ -122,7 +136,7 @@ func (c *Conn) acked(x *flight) {
 
 // lost has what was in a record sent again.
 func (c *Conn) lost(x *flight) {
-	x.settled = true
+	c.flying.settle(x)
 	c.Counts.Lost++
 	for _, f := range x.frames {
 		if f.kind == kindCredit {
@@ -232,3 +246,6 @@ func (c *Conn) Outstanding(exchange uint64) bool {
 
 // Flying is how many records are neither acknowledged nor given up.
 func (c *Conn) Flying() int { return c.flying.len() }
+
+// FlyingBytes is how many bytes they have.
+func (c *Conn) FlyingBytes() int { return c.flying.bytes }

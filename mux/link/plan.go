@@ -99,7 +99,8 @@ type packer struct {
 	m      *Message
 	now    time.Time
 	left   int // bytes of the body
-	room   int // of the record that is open
+	room   int // of the record that is open,
+	start  int // which begins behind so many bytes of the message
 	ops    int // that may still come
 	bound  bool
 	frames []sentFrame // of the record that is open
@@ -137,7 +138,7 @@ func (p *packer) begin() {
 	p.frames = p.c.flying.frames()
 	p.m.records = append(p.m.records, planned{from: len(p.m.parts), to: len(p.m.parts)})
 	p.left -= RecordHead + RecordTag
-	p.room = min(MaxPlain, p.left)
+	p.room, p.start = min(MaxPlain, p.left), p.m.Plain
 }
 
 // end closes the record that is open.
@@ -146,7 +147,7 @@ func (p *packer) end() {
 	r.to, r.number = len(p.m.parts), p.c.number
 	p.c.number++
 	p.c.Counts.Records++
-	p.c.flying.push(flight{exchange: p.m.Exchange, at: p.now, frames: p.frames})
+	p.c.flying.push(flight{exchange: p.m.Exchange, at: p.now, size: p.m.Plain - p.start, frames: p.frames})
 	p.frames = nil
 }
 
