@@ -21,7 +21,9 @@ var benchWays = []struct {
 	{"script", &StackConfig{Link: true, Scripts: 1}, "script"},
 	{"plain", &StackConfig{Link: true, Workers: 1}, "worker"},
 	{"tls", &StackConfig{Link: true, Workers: 1, TLS: true}, "worker"},
-	{"direct", &StackConfig{Link: true}, ""},
+	{"direct h1", &StackConfig{Link: true}, ""},
+	{"direct h2", &StackConfig{Link: true, TLS: true, HTTP: "2"}, ""},
+	{"direct h3", &StackConfig{Link: true, TLS: true, HTTP: "3"}, ""},
 }
 
 // emulators are the kinds of relay, each by what a client posts to it.

@@ -22,8 +22,10 @@ import (
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
 	"relaymux/mux/stats"
+	"relaymux/relay"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
+	"relaymux/relay/h3"
 	"relaymux/socks"
 )
 
@@ -48,8 +50,9 @@ type StackConfig struct {
 	RTT       time.Duration // of the exchanges of the relay, from the first on; Relay.Set changes it
 	Confirmed bool
 	Users     []socks.User
-	TLS       bool // towards the node, and towards the relay if it only has workers
-	IPv6      bool // all parts are on ::1, not on 127.0.0.1
+	TLS       bool   // towards the node, and towards the relay if it only has workers
+	HTTP      string // that the client speaks, as in its config; "3" and "auto" want TLS
+	IPv6      bool   // all parts are on ::1, not on 127.0.0.1
 
 	// Foreign is served where else the node would be, if not nil: a node of
 	// another program, or one that comes and goes. Stack.Node is nil then.
@@ -73,7 +76,8 @@ type Stack struct {
 	Stats *stats.Mux
 	UDP   *stats.UDP // of the proxy and the mux
 
-	NodeUDP *stats.UDP // of the node
+	NodeUDP        *stats.UDP // of the node
+	QUIC, NodeQUIC *stats.UDP // of HTTP/3, at either end
 
 	config StackConfig
 	parts  errgroup.Group
@@ -89,7 +93,7 @@ func NewStack(t testing.TB, c StackConfig) *Stack {
 	if c.Slots == 0 {
 		c.Slots = 30
 	}
-	s := &Stack{config: c, Stats: new(stats.Mux), UDP: new(stats.UDP), NodeUDP: new(stats.UDP)}
+	s := &Stack{config: c, Stats: new(stats.Mux), UDP: new(stats.UDP), NodeUDP: new(stats.UDP), QUIC: new(stats.UDP), NodeQUIC: new(stats.UDP)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
@@ -144,6 +148,11 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 	server, err := exit.NewServer(s.Node, exit.TLS{Plain: scheme == "http", SelfSigned: scheme == "https"})
 	if err != nil {
 		return "", err
+	}
+	if s.config.HTTP == "3" || s.config.HTTP == "auto" {
+		if err := server.ListenQUIC(ln.Addr(), exit.QUIC{UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}); err != nil {
+			return "", err
+		}
 	}
 	s.parts.Go(func() error { return server.Serve(s.ctx, ln) })
 	return scheme, nil
@@ -229,13 +238,27 @@ func testCertificate() tls.Certificate {
 }
 
 func (s *Stack) addDeployment(name, key string, u *url.URL) error {
-	t, err := fronted.New(fronted.Config{Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, Dial: s.Dial})
+	t, err := s.transport(fronted.Config{
+		Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, HTTP: s.config.HTTP, Dial: s.Dial})
 	if err != nil {
 		return err
 	}
 	s.ds = append(s.ds, mux.Deployment{
 		Name: name, Key: key, Script: t.Script(), Link: s.config.Link, Transport: t, Account: mux.NewAccount(s.config.Slots, name)})
 	return nil
+}
+
+func (s *Stack) transport(c fronted.Config) (carrier, error) {
+	if s.config.HTTP != "3" {
+		return fronted.New(c)
+	}
+	return h3.New(h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}})
+}
+
+// A carrier is a transport of either kind.
+type carrier interface {
+	relay.Transport
+	Script() bool
 }
 
 // stale is what users get.
