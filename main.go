@@ -214,7 +214,7 @@ func (a *app) check(args []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := deployments(cfg); err != nil {
+	if _, err := deployments(cfg, slog.New(slog.DiscardHandler), new(stats.UDP)); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.out, "%s: ok\n", path)
@@ -262,6 +262,7 @@ type proxy struct {
 	ds        []mux.Deployment
 	stats     *stats.Mux
 	udp       *stats.UDP
+	quic      *stats.UDP // of HTTP/3
 }
 
 // stateDir is where the ledger of the quotas is kept. What an embedded node
@@ -274,9 +275,9 @@ func (a *app) stateDir(cfg *config.Config) string {
 }
 
 func newProxy(cfg *config.Config, stateDir string, log *slog.Logger) (*proxy, error) {
-	p := &proxy{log: log, stats: new(stats.Mux), udp: new(stats.UDP)}
+	p := &proxy{log: log, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
 	var err error
-	if p.ds, err = deployments(cfg); err != nil {
+	if p.ds, err = deployments(cfg, log, p.quic); err != nil {
 		return nil, err
 	}
 	p.ledger = account.Open(stateDir, log)
@@ -357,7 +358,8 @@ func (p *proxy) stop() {
 	s := p.stats
 	attrs := []any{"flows", s.Flows.Load(), "udp_flows", p.udp.Flows.Load(), "exchanges", s.Exchanges.Load(),
 		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
-	p.log.Info("stopped", append(attrs, dropped(p.udp)...)...)
+	attrs = append(attrs, dropped(p.udp)...)
+	p.log.Info("stopped", append(attrs, quicAttrs(p.quic)...)...)
 }
 
 // dropped are the counts of datagrams that were not carried, by reason.
@@ -365,6 +367,20 @@ func dropped(u *stats.UDP) (attrs []any) {
 	for why := range stats.Drops {
 		if n := u.Dropped[why].Load(); n > 0 {
 			attrs = append(attrs, "dropped_"+why.String(), n)
+		}
+	}
+	return attrs
+}
+
+// quicAttrs are the datagrams of HTTP/3 and the trains that they went in, if there
+// were any.
+func quicAttrs(u *stats.UDP) (attrs []any) {
+	for _, way := range []struct {
+		name string
+		t    *stats.Trains
+	}{{"sent", &u.Sent}, {"received", &u.Received}} {
+		if n := way.t.Datagrams.Load(); n > 0 {
+			attrs = append(attrs, "quic_"+way.name, n, "quic_"+way.name+"_trains", way.t.Trains.Load())
 		}
 	}
 	return attrs
@@ -393,7 +409,7 @@ func (a *app) greet(cfg *config.Config, o options, p *proxy) {
 }
 
 // deployments turns the config's deployments into what the mux uses.
-func deployments(cfg *config.Config) ([]mux.Deployment, error) {
+func deployments(cfg *config.Config, log *slog.Logger, quic *stats.UDP) ([]mux.Deployment, error) {
 	accounts := map[string]*mux.Account{}
 	for _, acc := range cfg.Accounts {
 		accounts[acc.Name] = mux.NewAccount(acc.Slots, accountLabel(cfg, acc.Name))
@@ -401,7 +417,7 @@ func deployments(cfg *config.Config) ([]mux.Deployment, error) {
 	var list []mux.Deployment
 	for i := range cfg.Deployments {
 		d := &cfg.Deployments[i]
-		t, err := transport(d, &cfg.UDP)
+		t, err := transport(d, &cfg.UDP, log, quic)
 		if err != nil {
 			return nil, err
 		}
@@ -448,13 +464,13 @@ func linkOf(cfg *config.Config) *mux.Link {
 	}
 }
 
-// A carrier is a transport of either kind: over TCP, or over QUIC.
+// A carrier is a transport of any kind: over TCP, over QUIC, or over what gets through.
 type carrier interface {
 	relay.Transport
 	Script() bool
 }
 
-func transport(d *config.Deployment, udp *config.UDP) (carrier, error) {
+func transport(d *config.Deployment, udp *config.UDP, log *slog.Logger, quic *stats.UDP) (carrier, error) {
 	u, err := url.Parse(d.URL)
 	if err != nil {
 		return nil, fmt.Errorf("deployment %q: %w", d.Name, err)
@@ -473,8 +489,12 @@ func transport(d *config.Deployment, udp *config.UDP) (carrier, error) {
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	}
-	if d.HTTP == "3" {
-		return h3.New(h3.Config{Config: c, UDP: trains(udp, new(stats.UDP))})
+	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: true, Log: log}
+	switch {
+	case d.HTTP == "3":
+		return h3.New(q)
+	case d.HTTP == "auto" && u.Scheme == "https" && !c.Script():
+		return h3.NewAuto(q)
 	}
 	return fronted.New(c)
 }
@@ -554,6 +574,7 @@ type service struct {
 	node   *exit.Node
 	server *exit.Server
 	udp    *stats.UDP
+	quic   *stats.UDP // of HTTP/3
 	log    *slog.Logger
 }
 
@@ -565,7 +586,7 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
-	s := &service{ln: ln, udp: new(stats.UDP), log: log}
+	s := &service{ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
 	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
 	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
 		policy.Listen = append(policy.Listen, addr)
@@ -587,7 +608,7 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 		ln.Close()
 		return nil, err
 	}
-	if !c.Plain && !cfg.Embedded {
+	if !c.Plain {
 		s.listenQUIC(c)
 	}
 	return s, nil
@@ -596,7 +617,7 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 // listenQUIC has the node speak HTTP/3 too, on the UDP port of the same number.
 // Where that cannot be, it speaks HTTP over TCP alone.
 func (s *service) listenQUIC(c *config.ExitNode) {
-	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{UDP: trains(&c.UDP, new(stats.UDP))})
+	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{UDP: trains(&c.UDP, s.quic)})
 	if err != nil {
 		s.log.Warn("no HTTP/3", "err", err)
 	}
@@ -616,7 +637,8 @@ func (s *service) serve(ctx context.Context) error {
 	err := s.server.Serve(ctx, s.ln)
 	s.node.Close()
 	attrs := []any{"dials", s.node.Stats().Dials, "udp_sessions", s.udp.Flows.Load()}
-	s.log.Info("node stopped", append(attrs, dropped(s.udp)...)...)
+	attrs = append(attrs, dropped(s.udp)...)
+	s.log.Info("node stopped", append(attrs, quicAttrs(s.quic)...)...)
 	return err
 }
 

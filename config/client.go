@@ -116,7 +116,7 @@ type Deployment struct {
 	InsecureSkipVerify bool     `toml:"insecure_skip_verify" default:"false" doc:"do not check the relay's certificate"`
 	ExchangeLimit      Duration `toml:"exchange_limit" default:"30s" min:"5s" max:"600s" doc:"longest time of one exchange"`
 	Wire               string   `toml:"wire" default:"auto" oneof:"auto|link|json" doc:"protocol towards the node; auto is link if [link] has a secret, else json, and never changes by itself"`
-	HTTP               string   `toml:"http" default:"auto" oneof:"auto|1.1|2|3" doc:"HTTP version towards the relay; 3 is over UDP, for a node or relay that speaks it"`
+	HTTP               string   `toml:"http" default:"auto" oneof:"auto|1.1|2|3" doc:"HTTP version towards the relay; auto: 3, over UDP, while that gets through, else 2 or 1.1 over TCP; for scripts 1.1"`
 }
 
 // The values of wire.

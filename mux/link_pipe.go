@@ -19,21 +19,23 @@ import (
 // flows are open, by the deployment with the shortest way of those that let it
 // through.
 const (
-	pipeRoom    = 1 << 20               // bytes that the node may send at a time; it knows the line, and sends less
-	pipeAhead   = 2                     // messages that may wait to be written, so that the next is sealed meanwhile
-	pipeRecords = 16                    // records that are taken in at once, if there are as many
-	pipeEvents  = 2                     // lots of them that may wait for the loop
-	pipeAck     = 128 << 10             // bytes after which the node is told that they have come,
-	pipeAckWait = 50 * time.Millisecond // or the time
-	pipeIdle    = time.Minute           // it outlives the last flow by
-	pipeSilence = 40 * time.Second      // the hold that is asked for: the node has a word every 15 s
-	pipeSay     = time.Minute           // after which the client has one, so that either end knows of the other
-	pipeBegin   = 15 * time.Second      // for the first record to come
-	pipeStuck   = 5 * time.Second       // without a byte written or heard, where many wait to be written
-	pipeLittle  = 4 << 10               // bytes that take no time on any line
-	pipeSlow    = 20_000                // bytes a second of a line that has shown nothing
-	pipeRetry   = time.Hour             // after which a deployment that let none through is tried again
-	pipeLook    = time.Minute           // likewise if none may be tried now
+	pipeRoom     = 1 << 20                // bytes that the node may send at a time; it knows the line, and sends less
+	pipeAhead    = 2                      // messages that may wait to be written, so that the next is sealed meanwhile
+	pipeRecords  = 16                     // records that are taken in at once, if there are as many
+	pipeEvents   = 2                      // lots of them that may wait for the loop
+	pipeAck      = 128 << 10              // bytes after which the node is told that they have come,
+	pipeAckWait  = 50 * time.Millisecond  // or the time
+	pipeIdle     = time.Minute            // it outlives the last flow by
+	pipeSilence  = 40 * time.Second       // the hold that is asked for: the node has a word every 15 s
+	pipeSay      = time.Minute            // after which the client has one, so that either end knows of the other
+	pipeBegin    = 15 * time.Second       // for the first record to come
+	pipeDoubt    = 250 * time.Millisecond // without a word of what was sent the node is asked for one,
+	pipePatience = time.Second            // which may take so long, at the least
+	pipeStuck    = 5 * time.Second        // without a byte written or heard, where many wait to be written
+	pipeLittle   = 4 << 10                // bytes that take no time on any line
+	pipeSlow     = 20_000                 // bytes a second of a line that has shown nothing
+	pipeRetry    = time.Hour              // after which a deployment that let none through is tried again
+	pipeLook     = time.Minute            // likewise if none may be tried now
 )
 
 // A linkPipe is one end of a pipe: the loop plans what goes, two workers write and
@@ -118,7 +120,7 @@ func (p *linkPipe) doubtAt(flying int) (at time.Time, ping bool) {
 	if flying < pipeLittle {
 		line = 0
 	}
-	patience := max(time.Second, 4*p.lag) + line
+	patience := max(pipePatience, 4*p.lag) + line
 	moved := p.heard
 	if at := time.Unix(0, p.moved.Load()); at.After(moved) {
 		moved = at
@@ -131,7 +133,7 @@ func (p *linkPipe) doubtAt(flying int) (at time.Time, ping bool) {
 	case !p.pinged.IsZero():
 		return later(p.pinged, p.acked).Add(patience), false
 	case !p.flying.IsZero():
-		return later(p.flying, p.acked).Add(patience / 2), true
+		return later(p.flying, p.acked).Add(max(pipeDoubt, 2*p.lag) + line/2), true
 	}
 	return p.said.Add(pipeSay), true
 }

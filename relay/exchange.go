@@ -73,9 +73,13 @@ func (p *Progress) at(mark *atomic.Int64) (time.Time, bool) {
 	return p.began.Add(time.Duration(since - 1)), true
 }
 
-// Begin is a transport's first act. The others below follow it; a transport
-// calls none of them once its Exchange has returned.
+// Begin is a transport's first act; a second one, of who tries another way, changes
+// nothing. The others below follow it; a transport calls none of them once its
+// Exchange has returned.
 func (p *Progress) Begin() {
+	if p.begun.Load() {
+		return
+	}
 	p.began = time.Now()
 	p.begun.Store(true)
 }

@@ -24,6 +24,10 @@ type QUIC struct {
 	// UDP is how the socket is to be used; a Buffer of 0 means gso.BigBuffer.
 	UDP gso.Options
 
+	// Socket is used in the place of one that ListenQUIC opens, if not nil. The
+	// server owns it from then on, if there is no error.
+	Socket net.PacketConn
+
 	// AltSvc tells everybody who asks by TCP that there is HTTP/3 (RFC 7838),
 	// which makes the node easier to recognise. Its own clients need no telling.
 	AltSvc bool
@@ -55,15 +59,21 @@ func (s *Server) ListenQUIC(addr net.Addr, q QUIC) error {
 	if s.http.TLSConfig == nil {
 		return fmt.Errorf("exit: HTTP/3 on %s: %w", addr, errQUICPlain)
 	}
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: tcp.IP, Port: tcp.Port, Zone: tcp.Zone})
-	if err != nil {
-		return fmt.Errorf("exit: opening the UDP port for HTTP/3: %w", err)
+	socket := q.Socket
+	if socket == nil {
+		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: tcp.IP, Port: tcp.Port, Zone: tcp.Zone})
+		if err != nil {
+			return fmt.Errorf("exit: opening the UDP port for HTTP/3: %w", err)
+		}
+		if q.UDP.Buffer == 0 {
+			q.UDP.Buffer = gso.BigBuffer
+		}
+		socket = gso.NewQUIC(u, q.UDP)
 	}
-	if q.UDP.Buffer == 0 {
-		q.UDP.Buffer = gso.BigBuffer
-	}
-	if err := s.useQUIC(gso.NewQUIC(u, q.UDP)); err != nil {
-		u.Close()
+	if err := s.useQUIC(socket); err != nil {
+		if q.Socket == nil {
+			socket.Close()
+		}
 		return fmt.Errorf("exit: preparing HTTP/3: %w", err)
 	}
 	if q.AltSvc {

@@ -46,6 +46,7 @@ type conn struct {
 	to        string // for errors
 	limit     time.Duration
 	closing   sync.Once
+	pulse     *pulse // nil: silence is not looked for
 
 	uses    int  // requests under way
 	retired bool // takes no more of them
@@ -180,6 +181,18 @@ func (c *conn) close() {
 		c.transport.Close()
 		c.socket.Close()
 	})
+}
+
+// watch has the connection end when nothing comes on it any more, and silent called
+// before that.
+func (c *conn) watch(silent func()) {
+	c.pulse = newPulse(
+		func() uint64 { return c.quic.ConnectionStats().PacketsReceived },
+		func() time.Duration { return c.quic.ConnectionStats().SmoothedRTT },
+		func() {
+			silent()
+			_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), errSilent.Error())
+		})
 }
 
 // dialError is the failure of a handshake, of which QUIC's timeouts are made what

@@ -25,6 +25,7 @@ type pool struct {
 	dialer *dialer
 	host   string
 	early  bool
+	silent func() // told that nothing comes on a connection any more, which ends it; nil: that shows later
 
 	mu      sync.Mutex
 	current *conn    // nil, or not retired
@@ -34,6 +35,8 @@ type pool struct {
 
 type dialing struct {
 	done    chan struct{}
+	cancel  context.CancelFunc
+	waiting int  // requests
 	retired bool // what comes of it serves only those who wait for it
 
 	// Set when done is closed.
@@ -134,28 +137,77 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	}
 	d := p.dialing
 	if d == nil {
-		d = &dialing{done: make(chan struct{})}
+		life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		d = &dialing{done: make(chan struct{}), cancel: cancel}
 		p.dialing = d
-		go p.dial(context.WithoutCancel(ctx), d, p.early && !p.late)
+		go p.dial(life, d, p.early && !p.late)
 		p.late = false
 	}
+	d.waiting++
 	p.mu.Unlock()
 	select {
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	case <-d.done:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d.waiting--
+	select {
+	case <-d.done:
+	default:
+		d.forsake()
+		return nil, context.Cause(ctx)
 	}
 	if d.err != nil {
 		return nil, d.err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	d.conn.uses++
 	d.conn.idle.Stop()
 	return d.conn, nil
 }
 
+// forsake gives the attempt up if nobody wants what comes of it.
+func (d *dialing) forsake() {
+	if d.retired && d.waiting == 0 {
+		d.cancel()
+	}
+}
+
+// connect waits for a connection, which may be an early one.
+func (p *pool) connect(ctx context.Context) error {
+	c, err := p.get(ctx)
+	if err == nil {
+		p.release(c)
+	}
+	return err
+}
+
+// handshake waits for a connection to a server that has answered.
+func (p *pool) handshake(ctx context.Context) error {
+	c, err := p.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.release(c)
+	select {
+	case <-c.quic.HandshakeComplete():
+		return nil
+	case <-c.quic.Context().Done():
+		return context.Cause(c.quic.Context())
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// connecting reports whether a connection is being made.
+func (p *pool) connecting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dialing != nil
+}
+
 func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
+	defer d.cancel()
 	c, err := p.dialer.dial(ctx, early)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,6 +221,12 @@ func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
 			p.current = c
 		}
 		c.idle = time.AfterFunc(idleLimit, func() { p.drop(c) })
+		if p.silent != nil {
+			c.watch(func() {
+				p.silent()
+				p.drop(c)
+			})
+		}
 		context.AfterFunc(c.quic.Context(), func() { p.drop(c) })
 	}
 	close(d.done)
@@ -206,6 +264,7 @@ func (p *pool) drop(c *conn) {
 // stop closes a connection that no request uses.
 func (c *conn) stop() {
 	c.idle.Stop()
+	c.pulse.stop()
 	c.close()
 }
 
@@ -216,6 +275,7 @@ func (p *pool) CloseIdleConnections() {
 	c := p.current
 	if p.dialing != nil {
 		p.dialing.retired = true
+		p.dialing.forsake()
 		p.dialing = nil
 	}
 	p.mu.Unlock()

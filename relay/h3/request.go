@@ -81,6 +81,10 @@ func (c *conn) post(req *http.Request) (*http.Response, error) {
 		return nil, &unusedError{true, quic.Err0RTTRejected}
 	}
 	gotConn(req.Context())
+	if req.Body != nil {
+		req = req.WithContext(req.Context())
+		req.Body = sending{req.Body, c.pulse}
+	}
 	left := false // only this goroutine writes the head
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{WroteHeaders: func() { left = true }})
 	resp, err := c.http.RoundTrip(req.WithContext(ctx))
@@ -127,7 +131,7 @@ func (c *conn) sendQuery(req *http.Request) (*http.Response, error) {
 	resp, _, err := c.stream(req, func(s *http3.RequestStream) error {
 		b := buf.Get(buf.Max)
 		defer b.Release()
-		_, err := io.CopyBuffer(onlyWriter{s}, onlyReader{req.Body}, b.B[:cap(b.B)])
+		_, err := io.CopyBuffer(onlyWriter{s}, onlyReader{sending{req.Body, c.pulse}}, b.B[:cap(b.B)])
 		if err == nil {
 			err = s.Close()
 		}
@@ -152,6 +156,7 @@ func (c *conn) begin(req *http.Request, first []byte) (*http.Response, io.WriteC
 		return nil, nil, &unusedError{true, quic.Err0RTTRejected}
 	}
 	resp, s, err := c.stream(req, func(s *http3.RequestStream) error {
+		c.pulse.sent()
 		_, err := s.Write(first)
 		wrote(ctx, err)
 		return err
@@ -159,14 +164,20 @@ func (c *conn) begin(req *http.Request, first []byte) (*http.Response, io.WriteC
 	if err != nil {
 		return nil, nil, err
 	}
-	return resp, upward{s}, nil
+	return resp, upward{s, c.pulse}, nil
 }
 
 // upward is the way up of a request. Closing it ends it, also while a Write waits,
 // which the stream's own Close may not.
-type upward struct{ s *http3.RequestStream }
+type upward struct {
+	s     *http3.RequestStream
+	pulse *pulse
+}
 
-func (u upward) Write(p []byte) (int, error) { return u.s.Write(p) }
+func (u upward) Write(p []byte) (int, error) {
+	u.pulse.sent()
+	return u.s.Write(p)
+}
 
 func (u upward) Close() error {
 	u.s.CancelWrite(quic.StreamErrorCode(http3.ErrCodeRequestCanceled))
@@ -203,6 +214,17 @@ func (c *conn) stream(req *http.Request, send func(*http3.RequestStream) error) 
 	resp.Body = &body{resp.Body, func() { stop() }}
 	resp.Request = req
 	return resp, s, nil
+}
+
+// sending is a body that is sent as it is read.
+type sending struct {
+	io.ReadCloser
+	pulse *pulse
+}
+
+func (s sending) Read(p []byte) (int, error) {
+	s.pulse.sent()
+	return s.ReadCloser.Read(p)
 }
 
 // Only these have io.CopyBuffer use its buffer.

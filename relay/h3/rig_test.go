@@ -184,6 +184,12 @@ func newRoad(r *rig) *road {
 	r.Helper()
 	near, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	r.check(err)
+	return newRoadFrom(r, near)
+}
+
+// newRoadFrom is newRoad, whose one side is near.
+func newRoadFrom(r *rig, near *net.UDPConn) *road {
+	r.Helper()
 	w := &road{near: near, to: r.to}
 	w.turn(r)
 	w.work.Go(w.up)

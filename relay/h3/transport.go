@@ -10,6 +10,7 @@ package h3
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 
 	"relaymux/mux/gso"
@@ -33,6 +34,9 @@ type Config struct {
 	// the server's old or new limits.
 	Early bool
 
+	// Log is told which way an Auto takes; nil is silence.
+	Log *slog.Logger
+
 	// Listen opens the socket of a connection; nil means one of the system that
 	// is bound to no address, so that it goes on when this machine gets another.
 	Listen func(ctx context.Context) (net.PacketConn, error)
@@ -42,6 +46,7 @@ type Config struct {
 type Transport struct {
 	*fronted.Transport
 	pool *pool
+	name string
 }
 
 var _ relay.Transport = (*Transport)(nil)
@@ -57,7 +62,7 @@ func New(c Config) (*Transport, error) {
 		c.UDP.Buffer = gso.BigBuffer
 	}
 	c.Config.HTTP = ""
-	t := new(Transport)
+	t := &Transport{name: c.Name}
 	var err error
 	t.Transport, err = fronted.NewOver(c.Config, func(checked fronted.Config) (fronted.Pool, error) {
 		switch {

@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -13,6 +14,7 @@ const parallel = "8"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // sockets in memory have none
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}

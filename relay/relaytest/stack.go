@@ -150,7 +150,13 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 		return "", err
 	}
 	if s.config.HTTP == "3" || s.config.HTTP == "auto" {
-		if err := server.ListenQUIC(ln.Addr(), exit.QUIC{UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}); err != nil {
+		q := exit.QUIC{UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}
+		if m := s.config.Memory; m != nil {
+			if q.Socket, err = m.ListenPacket(ln.Addr().String()); err != nil {
+				return "", err
+			}
+		}
+		if err := server.ListenQUIC(ln.Addr(), q); err != nil {
 			return "", err
 		}
 	}
@@ -249,10 +255,17 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 }
 
 func (s *Stack) transport(c fronted.Config) (carrier, error) {
-	if s.config.HTTP != "3" {
-		return fronted.New(c)
+	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Log: s.config.Log}
+	if m := s.config.Memory; m != nil {
+		q.Listen = func(context.Context) (net.PacketConn, error) { return m.ListenPacket("127.0.0.1:0") }
 	}
-	return h3.New(h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}})
+	switch s.config.HTTP {
+	case "3":
+		return h3.New(q)
+	case "auto":
+		return h3.NewAuto(q)
+	}
+	return fronted.New(c)
 }
 
 // A carrier is a transport of either kind.

@@ -1,0 +1,182 @@
+package h3
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"relaymux/relay"
+)
+
+// A both is a rig whose port is open for TCP too, which counts what comes by each.
+type both struct {
+	*rig
+	road     *road
+	auto     *Auto
+	udp, tcp atomic.Int32
+}
+
+func newBoth(t *testing.T, overUDP, overTCP http.HandlerFunc) *both {
+	b := new(both)
+	b.rig = newRig(t, func(w http.ResponseWriter, req *http.Request) {
+		b.udp.Add(1)
+		overUDP(w, req)
+	})
+	ln := b.listen()
+	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), TLSConfig: &tls.Config{Certificates: b.tls.Certificates}, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		b.tcp.Add(1)
+		overTCP(w, req)
+	})}
+	go func() { _ = server.ServeTLS(ln, "", "") }()
+	t.Cleanup(func() { server.Close() })
+	c := b.config()
+	c.ConnectTo = ln.Addr().String()
+	var err error
+	b.auto, err = NewAuto(c)
+	b.check(err)
+	t.Cleanup(b.auto.Close)
+	return b
+}
+
+// listen opens a port for TCP, and the road's for UDP with the same number.
+func (b *both) listen() net.Listener {
+	for try := 1; ; try++ {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		b.check(err)
+		at := ln.Addr().(*net.TCPAddr)
+		near, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port})
+		if err == nil {
+			b.road = newRoadFrom(b.rig, near)
+			return ln
+		}
+		ln.Close()
+		if try == 20 { // the number may be somebody else's in UDP
+			b.Fatal(err)
+		}
+	}
+}
+
+// came wants so many requests by each way since the last time.
+func (b *both) came(udp, tcp int32) {
+	b.Helper()
+	if u, t := b.udp.Swap(0), b.tcp.Swap(0); u != udp || t != tcp {
+		b.Errorf("%d requests by UDP, %d by TCP; want %d, %d", u, t, udp, tcp)
+	}
+}
+
+func (b *both) say(binary bool) error {
+	x := relay.Exchange{Body: []byte("{}"), Answer: []byte("before"), Binary: binary}
+	err := b.auto.Exchange(b.Context(), &x)
+	if err == nil && string(x.Answer) != "before{}" {
+		b.Errorf("the answer is %q", x.Answer)
+	}
+	return err
+}
+
+func (b *both) must(binary bool) {
+	b.Helper()
+	if err := b.say(binary); err != nil {
+		b.Error(err)
+	}
+}
+
+// Where UDP gets through, nothing goes by TCP; and where it does not, everything does.
+func TestAuto(t *testing.T) {
+	b := newBoth(t, echo, echo)
+	for range 3 {
+		b.must(true)
+		b.must(false)
+	}
+	b.came(6, 0)
+	b.auto.Close()
+	b.road.block()
+	start := time.Now()
+	b.must(false)
+	if took := time.Since(start); took < headStart {
+		t.Errorf("TCP was used after %v", took)
+	}
+	b.must(true)
+	b.came(0, 2)
+}
+
+// Who answers by UDP is not the relay, or does not want to be: a message of the link
+// goes by TCP then, and so does all that follows.
+func TestAutoRefused(t *testing.T) {
+	b := newBoth(t, http.NotFound, echo)
+	b.must(true)
+	b.came(1, 1)
+	b.must(false)
+	b.came(0, 1)
+	if b.auto.OverUDP() {
+		t.Error("it is still trusted")
+	}
+}
+
+// A batch that somebody has seen is not sent again: it may have been carried out.
+func TestAutoBatchOnce(t *testing.T) {
+	b := newBoth(t, http.NotFound, echo)
+	if f, ok := b.say(false).(*relay.Failure); !ok || f.Kind != relay.Refused {
+		t.Error(f)
+	}
+	b.came(1, 0)
+	b.must(false)
+	b.came(0, 1)
+}
+
+// UDP is blocked while a connection stands: a message of the link goes once more, by
+// TCP.
+func TestAutoCut(t *testing.T) {
+	b := newBoth(t, echo, echo)
+	b.must(true)
+	b.road.block()
+	b.must(true)
+	b.must(false)
+	b.came(1, 2)
+}
+
+// A failure of both is TCP's.
+func TestAutoNobody(t *testing.T) {
+	r := newRig(t, echo)
+	deaf, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	r.check(err)
+	defer deaf.Close()
+	c := r.config()
+	c.ConnectTo = deaf.LocalAddr().String()
+	auto, err := NewAuto(c)
+	r.check(err)
+	defer auto.Close()
+	f, ok := auto.Exchange(t.Context(), &relay.Exchange{Body: []byte("x"), Binary: true}).(*relay.Failure)
+	if !ok || f.Kind != relay.Unreachable || !strings.Contains(f.Detail, "refused") {
+		t.Error(f)
+	}
+}
+
+func TestPulse(t *testing.T) {
+	var came atomic.Uint64
+	silent := make(chan struct{})
+	p := newPulse(came.Load, func() time.Duration { return 0 }, func() { close(silent) })
+	for range 3 { // what is answered in time is not silence
+		p.sent()
+		time.Sleep(pulseLeast / 8)
+		came.Add(1)
+	}
+	start := time.Now()
+	p.sent()
+	time.Sleep(pulseLeast / 2)
+	p.sent() // is not the first that waits
+	<-silent
+	if took := time.Since(start); took < pulseLeast {
+		t.Errorf("silent after %v", took)
+	}
+	p.sent()
+	p.stop()
+	var none *pulse
+	none.sent()
+	none.stop()
+}

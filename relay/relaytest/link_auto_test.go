@@ -1,0 +1,159 @@
+package relaytest
+
+import (
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"relaymux/mux/stats"
+	"relaymux/relay/h3"
+)
+
+// eitherWay runs test with a client that reaches its node by http = "auto", and
+// datagrams of which each way takes 25 ms, unless get is called with false.
+func eitherWay(t *testing.T, test func(t *testing.T, s *Stack, get func(through bool), over func() bool)) {
+	t.Helper()
+	virtual(t, StackConfig{Link: true, TLS: true, HTTP: "auto"}, func(t *testing.T, s *Stack) {
+		get := func(through bool) {
+			p := Path{Delay: 25 * time.Millisecond}
+			if !through {
+				p.Lose = 1
+			}
+			s.config.Memory.SetPath("127.0.0.1", p, 1)
+		}
+		get(true)
+		test(t, s, get, s.ds[0].Transport.(*h3.Auto).OverUDP)
+	})
+}
+
+// drip sends a byte every 10 ms, n of them.
+func drip(n int) func(net.Conn) {
+	return func(c net.Conn) {
+		defer c.Close()
+		for i := range n {
+			if _, err := c.Write([]byte{byte(i)}); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// catch reads what drip sends, n bytes, and returns the longest gap between two of them.
+func catch(t *testing.T, r io.Reader, n int) (longest time.Duration) {
+	t.Helper()
+	p := make([]byte, 4096)
+	last := time.Now()
+	for i := 0; i < n; {
+		k, err := r.Read(p)
+		if err != nil {
+			t.Errorf("after %d bytes: %v", i, err)
+			return longest
+		}
+		longest, last = max(longest, time.Since(last)), time.Now()
+		for _, b := range p[:k] {
+			if b != byte(i) {
+				t.Fatalf("byte %d is %d", i, b)
+			}
+			i++
+		}
+	}
+	return longest
+}
+
+// TestUDPCut: UDP is blocked in the middle of a download, of an upload, and while
+// nothing happens. Everything goes on by TCP within a second, and goes back to UDP
+// when that gets through again.
+func TestUDPCut(t *testing.T) {
+	const n = 10_000 // 100 s
+	eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+		echo := s.serve(t, Echo)
+		idle := open(t, s.Connect, echo)
+		ask(t, idle, "hello")
+		up := make(chan time.Duration, 1)
+		c := open(t, s.Connect, s.serve(t, func(c net.Conn) { up <- catch(t, c, n) }))
+		go drip(n)(c)
+		down := make(chan time.Duration, 1)
+		go func() { down <- catch(t, open(t, s.Connect, s.serve(t, drip(n))), n) }()
+		time.Sleep(5 * time.Second)
+		if !over() {
+			t.Error("not by HTTP/3 at first")
+		}
+		get(false)
+		time.Sleep(5 * time.Second)
+		if over() {
+			t.Error("still by HTTP/3")
+		}
+		get(true)
+		time.Sleep(30 * time.Second)
+		if !over() {
+			t.Error("not by HTTP/3 again")
+		}
+		d, u := <-down, <-up
+		t.Logf("the longest gap: %v down, %v up", d, u)
+		if d > time.Second || u > time.Second {
+			t.Error("too long")
+		}
+		get(false)
+		took := ask(t, idle, "still there")
+		t.Logf("an answer after a pause: %v", took)
+		if took > time.Second {
+			t.Error("too long")
+		}
+		if n := s.Stats.Exchanges.Load(); n > 60 {
+			t.Errorf("%d exchanges", n)
+		}
+	})
+}
+
+// TestUDPBlocked: where UDP is blocked from the start, that costs the first exchange
+// a quarter of a second, and nothing later.
+func TestUDPBlocked(t *testing.T) {
+	eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+		get(false)
+		echo := s.serve(t, Echo)
+		c := open(t, s.Connect, echo)
+		if took := ask(t, c, "first"); took > 400*time.Millisecond {
+			t.Errorf("the first answer took %v", took)
+		}
+		time.Sleep(time.Second)
+		for range 100 {
+			if took := ask(t, c, "other"); took > 150*time.Millisecond {
+				t.Errorf("an answer took %v", took)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if over() {
+			t.Error("by HTTP/3")
+		}
+		get(true)
+		time.Sleep(10 * time.Minute)
+		if took := ask(t, c, "last"); took > 500*time.Millisecond || !over() {
+			t.Errorf("an answer took %v; HTTP/3 is %v", took, over())
+		}
+	})
+}
+
+// TestTrains: straight to a node by what is chosen of itself, bulk goes both ways in
+// trains of datagrams, a system call each, and is read in trains.
+func TestTrains(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("segmentation offload is Linux's")
+	}
+	s := NewStack(t, StackConfig{Link: true, TLS: true, HTTP: "auto"})
+	var l load
+	l.begin(t, s, 8<<20, 30*time.Second)
+	l.want(8 << 20)
+	for what, c := range map[string]*stats.Trains{
+		"the client sent": &s.QUIC.Sent, "the node read": &s.NodeQUIC.Received,
+		"the node sent": &s.NodeQUIC.Sent, "the client read": &s.QUIC.Received,
+	} {
+		datagrams, trains := c.Datagrams.Load(), c.Trains.Load()
+		t.Logf("%s %d datagrams in %d trains", what, datagrams, trains)
+		if trains == 0 || datagrams < 2*trains {
+			t.Errorf("%s %d datagrams in %d trains", what, datagrams, trains)
+		}
+	}
+}
