@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"relaymux/relay"
@@ -158,25 +159,32 @@ func TestAutoNobody(t *testing.T) {
 }
 
 func TestPulse(t *testing.T) {
-	var came atomic.Uint64
-	silent := make(chan struct{})
-	p := newPulse(came.Load, func() time.Duration { return 0 }, func() { close(silent) })
-	for range 3 { // what is answered in time is not silence
+	synctest.Test(t, func(t *testing.T) {
+		var came atomic.Uint64
+		var silent atomic.Bool
+		p := newPulse(came.Load, func() time.Duration { return 200 * time.Millisecond }, func() { silent.Store(true) })
+		const limit = pulseTrips*200*time.Millisecond + pulseMore
+		for range 5 { // what is answered in time is not silence
+			p.sent()
+			time.Sleep(limit - time.Millisecond)
+			came.Add(1)
+		}
+		time.Sleep(time.Hour) // nor is it if nothing was sent
 		p.sent()
-		time.Sleep(pulseLeast / 8)
-		came.Add(1)
-	}
-	start := time.Now()
-	p.sent()
-	time.Sleep(pulseLeast / 2)
-	p.sent() // is not the first that waits
-	<-silent
-	if took := time.Since(start); took < pulseLeast {
-		t.Errorf("silent after %v", took)
-	}
-	p.sent()
-	p.stop()
-	var none *pulse
-	none.sent()
-	none.stop()
+		time.Sleep(limit / 2)
+		p.sent() // is not the first that waits
+		time.Sleep(limit/2 - time.Millisecond)
+		if silent.Load() {
+			t.Error("too early")
+		}
+		time.Sleep(2 * time.Millisecond)
+		if !silent.Load() {
+			t.Error("too late")
+		}
+		p.sent()
+		p.stop()
+		var none *pulse
+		none.sent()
+		none.stop()
+	})
 }
