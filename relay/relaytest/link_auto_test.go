@@ -63,10 +63,10 @@ func catch(t *testing.T, r io.Reader, n int) (longest time.Duration) {
 	return longest
 }
 
-// TestUDPCut: UDP is blocked in the middle of a download, of an upload, and while
+// TestHostile76_UDPCut: UDP is blocked in the middle of a download, of an upload, and while
 // nothing happens. Everything goes on by TCP within a second, and goes back to UDP
 // when that gets through again.
-func TestUDPCut(t *testing.T) {
+func TestHostile76_UDPCut(t *testing.T) {
 	const n = 10_000 // 100 s
 	eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
 		echo := s.serve(t, Echo)
@@ -108,9 +108,9 @@ func TestUDPCut(t *testing.T) {
 	})
 }
 
-// TestUDPBlocked: where UDP is blocked from the start, that costs the first exchange
+// TestHostile76_UDPBlocked: where UDP is blocked from the start, that costs the first exchange
 // a quarter of a second, and nothing later.
-func TestUDPBlocked(t *testing.T) {
+func TestHostile76_UDPBlocked(t *testing.T) {
 	eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
 		get(false)
 		echo := s.serve(t, Echo)

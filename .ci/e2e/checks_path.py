@@ -1,0 +1,157 @@
+"""Straight to the node over a path of 50 ms that loses packets, or cuts UDP off."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import time
+
+import stream
+from world import require, until
+
+HERE = os.path.dirname(__file__)
+SCRIPT = [sys.executable, "-B", os.path.join(HERE, "stream.py")]
+WEB, STREAM = 8000, 9  # the origin's ports
+DELAY = 0.025          # seconds, one way
+NODE = "10.9.0.2:8443"
+OBJECTS, AT_ONCE, OBJECT = 60, 12, 20_000  # the page that is measured by relays too
+LONGEST_GAP = 1.0      # seconds, when UDP is cut off
+CUT = "table inet cut { chain in { type filter hook input priority 0; meta l4proto udp drop; }; }"  # without a word to the sender
+
+
+class Path:
+    """A node and its origin at the far end of a wire, which loses one packet in so
+    many, and proxies at the near end."""
+
+    def __init__(self, world, lose=0):
+        self.world = world
+        self.near, self.far = (world.namespace(name, "sleep", "infinity") for name in ("near", "far"))
+        argv = [sys.executable, "-B", os.path.join(HERE, "wire.py"), str(self.near.pid), str(self.far.pid), str(DELAY), str(lose)]
+        wire = world.start(argv, "wire")
+        wire.find("wire ready")
+        wire.stopped = True  # it ends with the namespaces
+        self.files = os.path.join(world.directory, "files")
+        os.makedirs(self.files)
+        origin = world.start(self.far.inside([*SCRIPT, "serve", self.files, str(WEB), str(STREAM)]), "origin")
+        origin.find("origin ready")
+        origin.stopped = True  # likewise
+        self.secret = world.secret()
+        config = world.write("node.toml", f"""
+[node]
+listen = "{NODE}"
+self_signed = true
+[[node.client]]
+name = "e2e"
+secret = "{self.secret}"
+[node.egress]
+allow_private = true
+""")
+        node = world.start(self.far.inside([world.tools.relaymux, "node", "--config", config]), "node")
+        (self.pin,) = node.find(r'"certificate_sha256":"([0-9a-f]+)"')
+        require("no HTTP/3" not in node.err(), "the node has no HTTP/3")
+
+    def proxy(self, http):
+        """A proxy of that http, and its host:port, within the near namespace."""
+        name = f"{len(self.world.programs)}-run.toml"
+        config = self.world.write(name, f"""
+[proxy]
+listen = "127.0.0.1:0"
+[state]
+dir = "{self.world.directory}/{name}-state"
+[link]
+secret = "{self.secret}"
+[[deployment]]
+name = "node"
+url = "https://{NODE}"
+pin_sha256 = "{self.pin}"
+http = "{http}"
+""")
+        program = self.world.start(self.near.inside([self.world.tools.relaymux, "run", "--config", config]), "run")
+        (address,) = program.find(r"SOCKS5 and HTTP proxy on (\S+)")
+        return program, address
+
+    def file(self, name, size):
+        """Makes a file of noise for the origin, and returns its SHA-256."""
+        text = os.urandom(size)
+        with open(os.path.join(self.files, name), "wb") as file:
+            file.write(text)
+        return hashlib.sha256(text).hexdigest()
+
+    def get(self, proxy, *names):
+        """A curl that gets those files, AT_ONCE at a time."""
+        argv = ["curl", "-sS", "--fail", "--noproxy", "", "-Z", "--parallel-max", str(AT_ONCE), "-x", f"socks5h://{proxy}"]
+        for name in names:
+            argv += ["-o", os.path.join(self.world.directory, name), f"http://127.0.0.1:{WEB}/{name}"]
+        return self.near.inside(argv)
+
+    def got(self, name):
+        """SHA-256 of what came."""
+        with open(os.path.join(self.world.directory, name), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_clean(world):
+    """No packet is lost."""
+    return compare(world, 0, 20_000_000)
+
+
+def path_lose_1(world):
+    """1 % of the packets are lost, each way."""
+    return compare(world, 100, 6_000_000)
+
+
+def path_lose_3(world):
+    """3 % of the packets are lost, each way."""
+    return compare(world, 33, 2_000_000)
+
+
+def compare(world, lose, size):
+    """A page, and one file, by h3 and by h2."""
+    path, said = Path(world, lose), []
+    bulk = path.file("bulk", size)
+    page = [path.file(f"object{i}", OBJECT) for i in range(OBJECTS)]
+    for http in ("3", "2"):
+        _, proxy = path.proxy(http)
+        run(path.get(proxy, "object0"))  # makes the link
+        start = time.monotonic()
+        run(path.get(proxy, *(f"object{i}" for i in range(OBJECTS))))
+        said.append(f"h{http} page {time.monotonic() - start:.2f} s")
+        require([path.got(f"object{i}") for i in range(OBJECTS)] == page, "an object is not what was sent")
+        start = time.monotonic()
+        run(path.get(proxy, "bulk"))
+        said.append(f"{size / (time.monotonic() - start) / 1e6:.2f} MB/s")
+        require(path.got("bulk") == bulk, "the file is not what was sent")
+    return ", ".join(said)
+
+
+def path_cut(world):
+    """UDP is cut off in the middle of a stream, which goes on by TCP within a second;
+    and later by UDP again."""
+    path = Path(world)
+    program, proxy = path.proxy("auto")
+    reader = world.start(path.near.inside([*SCRIPT, "read", proxy, str(STREAM)]), "reader")
+    program.find("deployment streams", 10)
+    require(len(re.findall("reached by HTTP/3", program.err())) == 1, "not by HTTP/3 at first")
+    time.sleep(2)
+    for side in (path.near, path.far):
+        run(side.inside(["nft", CUT]))
+    program.find("TCP takes over", 5)
+    time.sleep(2)
+    for side in (path.near, path.far):
+        run(side.inside(["nft", "flush ruleset"]))
+    until(lambda: len(re.findall("reached by HTTP/3", program.err())) == 2, 20, "HTTP/3 again")
+    require(reader.running(), "the stream was over before UDP was back")
+    require(reader.wait(60) == 0, "the reader failed")
+    whole, longest = reader.out().split()
+    require(whole == stream.digest(), "the stream is not what was sent")
+    require(float(longest) <= LONGEST_GAP, f"the longest gap is {float(longest):.2f} s")
+    return f"the longest gap is {float(longest):.2f} s"
+
+
+def run(argv):
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    require(done.returncode == 0, f"{argv[-1]}: {done.returncode} {done.stderr}")
+
+
+CHECKS = [(path_clean, 60), (path_lose_1, 90), (path_lose_3, 120), (path_cut, 90)]
