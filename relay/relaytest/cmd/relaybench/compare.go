@@ -50,7 +50,7 @@ func compare(now, old *report, figures []figure, ways []way) (t table, worse int
 				line = append(line, fmt.Sprintf("%.2f", c))
 			}
 		}
-		t.add(line)
+		t.add(line, 1)
 	}
 	return t, worse
 }

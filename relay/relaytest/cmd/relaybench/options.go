@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,12 +22,11 @@ type options struct {
 	markdown, strict    bool
 }
 
-// parse reads the flags; errors of the flag package itself go to out before they are
-// returned.
+// parse reads the flags. It writes to out what they are, if that is asked for.
 func parse(args []string, out io.Writer) (*options, error) {
 	var o options
 	fs := flag.NewFlagSet("relaybench", flag.ContinueOnError)
-	fs.SetOutput(out)
+	fs.SetOutput(io.Discard) // the caller tells of errors
 	fs.StringVar(&o.bin, "bin", "", "`path` of a relaymux to measure; default is to build one")
 	waysLike := fs.String("ways", "", "`regexp` of the ways to measure; loopback always is")
 	rowsLike := fs.String("rows", "", "`regexp` of the rows to measure")
@@ -39,6 +39,10 @@ func parse(args []string, out io.Writer) (*options, error) {
 	fs.StringVar(&o.baseline, "baseline", "", "`file` of a stored run to compare with")
 	fs.BoolVar(&o.strict, "strict", false, "exit code 1 if a figure is worse than the baseline")
 	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(out)
+			fs.PrintDefaults()
+		}
 		return nil, err
 	}
 	if fs.NArg() > 0 {

@@ -80,7 +80,7 @@ func (b *bench) take(ctx context.Context, w way, rows []row) error {
 	defer r.close()
 	for _, each := range rows {
 		if err := b.turn(ctx, w, r, each); err != nil {
-			return fmt.Errorf("%s, %s: %w", w.name, each.name, r.explain(err))
+			return fmt.Errorf("%s: %s: %w", w.name, each.name, r.explain(err))
 		}
 	}
 	return nil

@@ -18,9 +18,9 @@ func newTable(corner string, ways []way) table {
 	return table{head}
 }
 
-// add adds a line that says something.
-func (t *table) add(line []string) {
-	if strings.Join(line[1:], "") != "" {
+// add adds a line, unless all cells from the given one on are blank.
+func (t *table) add(line []string, from int) {
+	if strings.Join(line[from:], "") != "" {
 		*t = append(*t, line)
 	}
 }
@@ -41,7 +41,7 @@ func tableOf(r *report, figures []figure, ways []way) table {
 			}
 			line = append(line, cell)
 		}
-		t.add(line)
+		t.add(line, min(2, len(ways))) // what only loopback has says nothing, beside others
 	}
 	return t
 }
