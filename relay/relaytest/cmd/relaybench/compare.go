@@ -37,7 +37,7 @@ func (f figure) worse(change float64) bool {
 func compare(now, old *report, figures []figure, ways []way) (t table, worse int) {
 	t = newTable("new/old", ways[1:]) // loopback is what both are compared with
 	for _, f := range figures {
-		line := []string{f.name}
+		line := []string{f.label()}
 		for _, w := range ways[1:] {
 			c, ok := change(now, old, f, w.name)
 			switch {

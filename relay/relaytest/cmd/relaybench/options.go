@@ -31,7 +31,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 	waysLike := fs.String("ways", "", "`regexp` of the ways to measure; loopback always is")
 	rowsLike := fs.String("rows", "", "`regexp` of the rows to measure")
 	fs.IntVar(&o.rounds, "rounds", 3, "rounds, of whose values the medians count")
-	fs.Int64Var(&o.size, "size", 256, "`MB` of a bulk transfer, all streams together")
+	fs.Int64Var(&o.size, "size", 128, "`MB` of a bulk transfer, all streams together")
 	fs.DurationVar(&o.time, "time", time.Second, "least time of a row; what is shorter is done again")
 	fs.IntVar(&o.idle, "idle", 0, "measure the memory of so many idle connections; Linux only")
 	fs.BoolVar(&o.markdown, "markdown", false, "print tables in Markdown")

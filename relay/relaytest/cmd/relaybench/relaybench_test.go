@@ -56,10 +56,10 @@ func TestCompare(t *testing.T) {
 		want     string // of the table, line by line
 		worse    int
 	}{
-		{"the same", two(200, 0.1, 50), two(200, 0.1, 50), "download 1.00 request 1.00 memory 1.00", 0},
-		{"better", two(400, 0.05, 25), two(200, 0.1, 50), "download 2.00 request 0.50 memory 0.50", 0},
-		{"at the limit", two(161, 0.124, 62), two(200, 0.1, 50), "download 0.80 request 1.24 memory 1.24", 0},
-		{"worse", two(159, 0.126, 63), two(200, 0.1, 50), "download 0.79 WORSE request 1.26 WORSE memory 1.26 WORSE", 3},
+		{"the same", two(200, 0.1, 50), two(200, 0.1, 50), "download, MB/s 1.00 request, ms 1.00 memory, MB 1.00", 0},
+		{"better", two(400, 0.05, 25), two(200, 0.1, 50), "download, MB/s 2.00 request, ms 0.50 memory, MB 0.50", 0},
+		{"at the limit", two(161, 0.124, 62), two(200, 0.1, 50), "download, MB/s 0.80 request, ms 1.24 memory, MB 1.24", 0},
+		{"worse", two(159, 0.126, 63), two(200, 0.1, 50), "download, MB/s 0.79 WORSE request, ms 1.26 WORSE memory, MB 1.26 WORSE", 3},
 		{"no baseline of it", two(200, 0.1, 50), &report{}, "", 0},
 	} {
 		table, worse := compare(c.now, c.old, twoFigures(), twoWays())
@@ -114,7 +114,7 @@ func TestTell(t *testing.T) {
 	if err := o.tell(&out, two(100, 0.1, 50), old); err == nil || !strings.HasPrefix(err.Error(), "1 figures are worse") {
 		t.Errorf("worse and strict: %v", err)
 	}
-	if want := "| download | 0.50 WORSE |\n"; !strings.Contains(out.String(), want) {
+	if want := "| download, MB/s | 0.50 WORSE |\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in\n%s", want, &out)
 	}
 }

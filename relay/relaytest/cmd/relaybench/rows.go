@@ -24,6 +24,8 @@ type figure struct {
 	absolute   bool // it has no counterpart at plain loopback
 }
 
+func (f figure) label() string { return f.name + ", " + f.unit }
+
 // A turn is one row on one way in one round.
 type turn struct {
 	*route

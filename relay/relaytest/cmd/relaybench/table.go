@@ -29,7 +29,7 @@ func (t *table) add(line []string, from int) {
 func tableOf(r *report, figures []figure, ways []way) table {
 	t := newTable("", ways)
 	for _, f := range figures {
-		line := []string{f.name + ", " + f.unit}
+		line := []string{f.label()}
 		for _, w := range ways {
 			value, ok := r.Figures[f.name][w.name]
 			cell := ""
