@@ -34,8 +34,11 @@ fuzz:
 e2e: build
 	sh .ci/e2e.sh
 
+# The parts in one process; then the whole program as processes, compared with a
+# stored run by what its figures are to plain loopback.
 bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
+	go run ./relay/relaytest/cmd/relaybench -baseline testdata/bench/baseline.json
 
 # Long runs under faults: of the link alone, of the numbers, of everything.
 soak:

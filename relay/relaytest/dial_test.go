@@ -88,7 +88,7 @@ func TestConfirmedIsSoonOnceConnected(t *testing.T) {
 func TestOptimistic(t *testing.T) {
 	nowhere(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
 		for _, u := range unreachable {
-			for name, dial := range map[string]dialer{"SOCKS": s.Connect, "CONNECT": s.ConnectHTTP} {
+			for name, dial := range map[string]Dialer{"SOCKS": s.Connect, "CONNECT": s.ConnectHTTP} {
 				var c net.Conn
 				if took := elapsed(func() { c = open(t, dial, u.host+":443") }); took > 0 {
 					t.Errorf("%s by %s: success after %v", u.host, name, took)

@@ -18,7 +18,7 @@ const flowSize = 3<<20 + 4321
 // TestHostile17_HalfClose: each end may end its direction first, and the other
 // goes on for as long as it takes.
 func TestHostile17_HalfClose(t *testing.T) {
-	for name, test := range map[string]func(*testing.T, *Stack, dialer){
+	for name, test := range map[string]func(*testing.T, *Stack, Dialer){
 		"app ends first": appEndsFirst, "target ends first": targetEndsFirst, "both at once": bothAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestHostile17_HalfClose(t *testing.T) {
 	}
 }
 
-func appEndsFirst(t *testing.T, s *Stack, dial dialer) {
+func appEndsFirst(t *testing.T, s *Stack, dial Dialer) {
 	c := open(t, dial, s.serve(t, AnswerAtEOF))
 	within(t, c, time.Minute)
 	check(t, send(c, 1, flowSize))
@@ -38,7 +38,7 @@ func appEndsFirst(t *testing.T, s *Stack, dial dialer) {
 	}
 }
 
-func targetEndsFirst(t *testing.T, s *Stack, dial dialer) {
+func targetEndsFirst(t *testing.T, s *Stack, dial Dialer) {
 	got := make(chan arrival, 1)
 	c := open(t, dial, s.serve(t, func(c net.Conn) {
 		closeWrite(c)
@@ -52,7 +52,7 @@ func targetEndsFirst(t *testing.T, s *Stack, dial dialer) {
 	(<-got).want(t, "the target", 2, flowSize)
 }
 
-func bothAtOnce(t *testing.T, s *Stack, dial dialer) {
+func bothAtOnce(t *testing.T, s *Stack, dial Dialer) {
 	got := make(chan arrival, 1)
 	c := open(t, dial, s.serve(t, func(c net.Conn) {
 		sent := make(chan error)
@@ -103,7 +103,7 @@ func TestHostile16_AppResets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
+			everyWay(t, func(t *testing.T, s *Stack, dial Dialer) {
 				connected, ended := make(chan bool, 1), make(chan error, 1)
 				c := open(t, dial, s.serve(t, func(c net.Conn) {
 					connected <- true
@@ -140,7 +140,7 @@ func TestHostile16_TargetResets(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
+			everyWay(t, func(t *testing.T, s *Stack, dial Dialer) {
 				c := open(t, dial, s.serve(t, func(c net.Conn) {
 					if err := test.target(c); err != nil {
 						t.Error(err)
@@ -162,7 +162,7 @@ func TestHostile16_TargetResets(t *testing.T) {
 // TestHostile16_TargetResetsAnUpload: here each end both reads and writes, so
 // that the reset shows to one of the two, and must not show as a FIN to both.
 func TestHostile16_TargetResetsAnUpload(t *testing.T) {
-	everyWay(t, func(t *testing.T, s *Stack, dial dialer) {
+	everyWay(t, func(t *testing.T, s *Stack, dial Dialer) {
 		for range 5 {
 			c := open(t, dial, s.serve(t, func(c net.Conn) {
 				_, _ = io.CopyN(io.Discard, c, 1<<20)

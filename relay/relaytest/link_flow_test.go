@@ -17,7 +17,7 @@ import (
 // TestHostile17_LinkHalfClose: each end may end its direction first, and the other
 // goes on for as long as it takes.
 func TestHostile17_LinkHalfClose(t *testing.T) {
-	for name, test := range map[string]func(*testing.T, *Stack, dialer){
+	for name, test := range map[string]func(*testing.T, *Stack, Dialer){
 		"app ends first": appEndsFirst, "target ends first": targetEndsFirst, "both at once": bothAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {

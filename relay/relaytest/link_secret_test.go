@@ -60,7 +60,7 @@ func TestHostile62_WhatARelaySees(t *testing.T) {
 				t.Error("the object differs")
 			}
 			_, echo, _ := net.SplitHostPort(stack.serve(t, Echo))
-			for _, dial := range []dialer{stack.Connect, stack.ConnectHTTP} {
+			for _, dial := range []Dialer{stack.Connect, stack.ConnectHTTP} {
 				ask(t, open(t, dial, net.JoinHostPort(host, echo)), word)
 			}
 			a := associate(t, stack)

@@ -33,7 +33,7 @@ func TestHostile80_IdleConnections(t *testing.T) {
 	const n = 1000
 	s := NewStack(t, StackConfig{})
 	addr := s.serve(t, Echo)
-	alone := idleCost(t, n, plainDial, addr)
+	alone := idleCost(t, n, DialPlain, addr)
 	with := idleCost(t, n, s.Connect, addr)
 	bytes, goroutines := (with.bytes-alone.bytes)/n, float64(with.goroutines-alone.goroutines)/n
 	t.Logf("an idle connection takes %d bytes and %.2f goroutines", bytes, goroutines)
@@ -47,7 +47,7 @@ func TestHostile80_IdleConnections(t *testing.T) {
 
 // idleCost is what n connections take, once each of them has been used. They
 // stay open until the end of the test.
-func idleCost(t *testing.T, n int, dial dialer, addr string) usage {
+func idleCost(t *testing.T, n int, dial Dialer, addr string) usage {
 	t.Helper()
 	before := measure()
 	var wg sync.WaitGroup

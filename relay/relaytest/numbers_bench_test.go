@@ -53,16 +53,16 @@ type exchangeLoad struct {
 const benchAtOnce = 64
 
 var benchRows = []benchRow{
-	{"new connection", "p50-ms", tcpRow(askInTurn, answerOnce),
+	{"new connection", "p50-ms", tcpRow(askInTurn, Answer),
 		exchangeLoad{2 * kilobyte, 2 * kilobyte, 1, 1},
 		map[string]float64{"script": 1.5, "plain": 1.5, "tls": 1.5}},
-	{"64 new connections", "conn/s", tcpRow(askTogether(benchAtOnce), answerOnce),
+	{"64 new connections", "conn/s", tcpRow(askTogether(benchAtOnce), Answer),
 		exchangeLoad{2 * kilobyte, 2 * kilobyte, benchAtOnce, 1},
 		map[string]float64{"script": 4000, "plain": 4000, "tls": 4000}},
-	{"download", "MB/s", tcpRow(pull, pourOnce),
+	{"download", "MB/s", tcpRow(pull, Pour),
 		exchangeLoad{kilobyte, 4 << 20, 8, (4 << 20) / 1e6},
 		map[string]float64{"plain": 500, "tls": 350}},
-	{"upload", "MB/s", tcpRow(pushBulk, countOnce),
+	{"upload", "MB/s", tcpRow(pushBulk, Count),
 		exchangeLoad{4 << 20, kilobyte, 8, (4 << 20) / 1e6},
 		map[string]float64{"plain": 350, "tls": 300}},
 	{"UDP echo", "echoes/s", udpRow,
@@ -109,9 +109,9 @@ func BenchmarkNumbers(b *testing.B) {
 }
 
 // tcpRow is run, with an origin that handle serves.
-func tcpRow(run func(b *testing.B, dial dialer, origin string) float64, handle func(net.Conn)) func(*testing.B, *StackConfig) float64 {
+func tcpRow(run func(b *testing.B, dial Dialer, origin string) float64, handle func(net.Conn)) func(*testing.B, *StackConfig) float64 {
 	return func(b *testing.B, config *StackConfig) float64 {
-		s, dial := &Stack{}, dialer(plainDial)
+		s, dial := &Stack{}, Dialer(DialPlain)
 		if config != nil {
 			s = NewStack(b, *config)
 			dial = s.Connect

@@ -45,7 +45,7 @@ func (s *Stack) connectName(ctx context.Context, address string) (net.Conn, erro
 func (s *Stack) wantDenied(t *testing.T, host, port string) {
 	t.Helper()
 	address := net.JoinHostPort(host, port)
-	for name, dial := range map[string]dialer{"SOCKS": s.Connect, "a SOCKS name": s.connectName} {
+	for name, dial := range map[string]Dialer{"SOCKS": s.Connect, "a SOCKS name": s.connectName} {
 		c, err := dial(t.Context(), address)
 		if c != nil {
 			c.Close()

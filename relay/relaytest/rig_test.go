@@ -48,7 +48,7 @@ var allWays = []way{
 }
 
 // everyWay runs test once for each of allWays.
-func everyWay(t *testing.T, test func(t *testing.T, s *Stack, dial dialer)) {
+func everyWay(t *testing.T, test func(t *testing.T, s *Stack, dial Dialer)) {
 	t.Helper()
 	for _, w := range allWays {
 		t.Run(w.name, func(t *testing.T) {
@@ -102,7 +102,7 @@ func (s *Stack) serve(t testing.TB, handle func(net.Conn)) string {
 }
 
 // open dials, and closes the connection at the end of the test.
-func open(t testing.TB, dial dialer, addr string) net.Conn {
+func open(t testing.TB, dial Dialer, addr string) net.Conn {
 	t.Helper()
 	c, err := dial(t.Context(), addr)
 	if err != nil {

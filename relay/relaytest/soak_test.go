@@ -206,7 +206,7 @@ func (m *mixer) start(rnd *rand.Rand) {
 	m.flows.Go(func() { m.run(&f, dial) })
 }
 
-func (m *mixer) run(f *shape, dial dialer) {
+func (m *mixer) run(f *shape, dial Dialer) {
 	m.total.Add(1)
 	c, err := dial(m.t.Context(), m.addr)
 	if err != nil {

@@ -2,14 +2,11 @@ package relaytest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -107,33 +104,6 @@ func wantSilence(t testing.TB, c net.PacketConn, d time.Duration) {
 	}
 }
 
-// nth is a datagram of at least 8 bytes that carries a number.
-func nth(i, size int) []byte {
-	p := make([]byte, size)
-	binary.BigEndian.PutUint64(p, uint64(i))
-	_, _ = io.ReadFull(noise(uint64(i), int64(size)), p[8:])
-	return p
-}
-
-// numberOf is the number of nth's datagram, -1 if p is another.
-func numberOf(p []byte) int {
-	if len(p) < 8 {
-		return -1
-	}
-	if i := binary.BigEndian.Uint64(p); i < 1<<31 && bytes.Equal(p, nth(int(i), len(p))) {
-		return int(i)
-	}
-	return -1
-}
-
-// A tally is what came of numbered datagrams.
-type tally struct {
-	took       []time.Duration // of each, in the order of arrival
-	seen       map[int]int     // how often each number came
-	overtaking int             // how many came after a later one
-	foreign    int             // are none of those that were sent
-}
-
 // gather reads numbered datagrams until none comes for soon. sent says when each
 // was sent.
 func gather(c net.PacketConn, sent func(i int) time.Time) tally {
@@ -155,28 +125,6 @@ func gatherSome(c net.PacketConn, n int, sent func(i int) time.Time) tally {
 	return got
 }
 
-func (y *tally) add(i int, last *int, sent func(i int) time.Time) {
-	if i < 0 {
-		y.foreign++
-		return
-	}
-	y.seen[i]++
-	y.took = append(y.took, time.Since(sent(i)))
-	if i < *last {
-		y.overtaking++
-	}
-	*last = max(*last, i)
-}
-
-// quantile is the time that so many of the datagrams took at most.
-func (y *tally) quantile(part float64) time.Duration {
-	if len(y.took) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(y.took))
-	return sorted[min(int(float64(len(sorted))*part), len(sorted)-1)]
-}
-
 // want checks that each of n came, once, and in order if ordered.
 func (y *tally) want(t testing.TB, who string, n int, ordered bool) {
 	t.Helper()
@@ -186,42 +134,11 @@ func (y *tally) want(t testing.TB, who string, n int, ordered bool) {
 	}
 }
 
-// echoes keeps so many datagrams on their way to an echo and back.
-type echoes struct {
-	c           net.PacketConn
-	to          net.Addr
-	outstanding int
-	size        int
-
-	sent []time.Time // when each was
-}
-
-// run echoes for as long as more allows. What does not come back soon after the
-// others is lost.
+// run is keep in a test.
 func (e *echoes) run(t testing.TB, more func(sent int) bool) tally {
-	got, last := tally{seen: make(map[int]int)}, -1
-	next := func() {
-		if !more(len(e.sent)) {
-			return
-		}
-		p := nth(len(e.sent), e.size)
-		e.sent = append(e.sent, time.Now())
-		if _, err := e.c.WriteTo(p, e.to); err != nil {
-			t.Error(err)
-		}
-	}
-	for range e.outstanding {
-		next()
-	}
-	p := make([]byte, e.size+300) // and a header
-	for len(got.seen) < len(e.sent) {
-		_ = e.c.SetReadDeadline(time.Now().Add(soon / 2))
-		n, _, err := e.c.ReadFrom(p)
-		if err != nil {
-			break
-		}
-		got.add(numberOf(p[:n]), &last, func(i int) time.Time { return e.sent[i] })
-		next()
+	got, err := e.keep(more)
+	if err != nil {
+		t.Error(err)
 	}
 	return got
 }
