@@ -236,8 +236,10 @@ func (a *app) runProxy(args []string) error {
 	ctx, stop := untilSignal(log)
 	defer stop()
 
+	boundHeap(int64(cfg.Limits.Memory))
 	var node *service
 	if cfg.Embedded {
+		boundHeap(int64(cfg.Limits.Memory + cfg.Node.Limits.Memory))
 		if node, err = embed(cfg, log); err != nil {
 			return err
 		}
@@ -516,6 +518,7 @@ func (a *app) runNode(args []string) error {
 		return err
 	}
 	log := a.logger(o.level)
+	boundHeap(int64(cfg.Node.Limits.Memory))
 	ctx, stop := untilSignal(log)
 	defer stop()
 	var identity []byte
@@ -655,6 +658,16 @@ func embed(cfg *config.Config, log *slog.Logger) (*service, error) {
 		return nil, fmt.Errorf("the node's own fingerprint: %w", err)
 	}
 	return s, nil
+}
+
+// boundHeap has the garbage collector keep the heap near what is in use, which
+// limits.memory bounds, when that is much: by itself it lets it grow to twice as much.
+// A quarter is for what it does not bound, such as the system's and the libraries'
+// copies. GOMEMLIMIT in the environment has its way.
+func boundHeap(memory int64) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory + memory/4 + 64<<20)
+	}
 }
 
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. The
