@@ -74,6 +74,16 @@ func NewOver(c Config, pool func(Config) (Pool, error)) (*Transport, error) {
 	return t, nil
 }
 
+// maxFrame is the most that a frame of h2 to us may have. A server of net/http starts a
+// goroutine for each, and TLS a record more than its content fills, for its head: with
+// the 16 KiB that are usual, half of all records would have 9 bytes.
+const maxFrame = 128 << 10
+
+// maxWrite is the buffer of a connection by HTTP/1.1. net/http sends a body whose
+// length it does not know, a pipe's, in chunks of 32 KiB: one of them fits, with its
+// head, and leaves in one write.
+const maxWrite = 40 << 10
+
 // pool is the deployment's http.Transport. Its Proxy is nil on purpose: the
 // environment's proxy may well be this program.
 func pool(c Config) *http.Transport {
@@ -89,7 +99,8 @@ func pool(c Config) *http.Transport {
 		Protocols:      protocols,
 		// All exchanges share an h2 connection: a dead one must not wait for
 		// each of them to find out.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step, PingTimeout: step},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step, PingTimeout: step, MaxReadFrameSize: maxFrame},
+		WriteBufferSize:        maxWrite,
 		MaxConnsPerHost:        c.MaxConns,
 		MaxIdleConnsPerHost:    max(c.MaxConns, 64), // two accounts' worth of slots (30 each)
 		IdleConnTimeout:        90 * time.Second,
