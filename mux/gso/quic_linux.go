@@ -2,6 +2,7 @@ package gso
 
 import (
 	"net"
+	"runtime"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
@@ -65,6 +66,7 @@ func (c *quicConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 	r := &c.in
 	r.ms, r.n, r.err = ms, 0, nil
 	if r.next == r.got {
+		runtime.Gosched() // who is at work on the last ones goes first, and more can come
 		if err := c.raw.Read(r.try); err != nil {
 			return 0, err
 		}
