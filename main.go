@@ -236,17 +236,18 @@ func (a *app) runProxy(args []string) error {
 	ctx, stop := untilSignal(log)
 	defer stop()
 
-	memory := int64(cfg.Limits.Memory)
 	var node *service
 	if cfg.Embedded {
-		memory += int64(cfg.Node.Limits.Memory)
+		boundHeap(int64(cfg.Limits.Memory + cfg.Node.Limits.Memory))
 		if node, err = embed(cfg, log); err != nil {
 			return err
 		}
 	} else if len(cfg.Deployments) == 0 {
 		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
+	} else {
+		boundHeap(int64(cfg.Limits.Memory))
+		leaveOne()
 	}
-	tune(memory)
 	p, err := newProxy(cfg, a.stateDir(cfg), log)
 	if err != nil {
 		return err
@@ -519,7 +520,8 @@ func (a *app) runNode(args []string) error {
 		return err
 	}
 	log := a.logger(o.level)
-	tune(int64(cfg.Node.Limits.Memory))
+	boundHeap(int64(cfg.Node.Limits.Memory))
+	leaveOne()
 	ctx, stop := untilSignal(log)
 	defer stop()
 	var identity []byte
@@ -661,19 +663,22 @@ func embed(cfg *config.Config, log *slog.Logger) (*service, error) {
 	return s, nil
 }
 
-// tune settles with the runtime how much of the machine the program takes; the
-// environment's GOMEMLIMIT and GOMAXPROCS have their way.
-//
-// The heap is kept near what is in use, which limits.memory bounds, when that is much:
-// by itself it would grow to twice as much. A quarter is for what that does not
-// bound, such as the libraries' copies. And one processor is left to the system: bytes
-// go from goroutine to goroutine, each of which would wake another thread, for a step
-// that takes less than waking (on two processors 35 % of the CPU for a byte by HTTP/3,
-// make bench).
-func tune(memory int64) {
+// boundHeap has the garbage collector keep the heap near what is in use, which
+// limits.memory bounds, when that is much: by itself it lets it grow to twice as much.
+// A quarter is for what it does not bound, such as the libraries' copies. GOMEMLIMIT
+// in the environment has its way.
+func boundHeap(memory int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memory + memory/4 + 64<<20)
 	}
+}
+
+// leaveOne leaves a processor to the system, unless GOMAXPROCS in the environment says
+// otherwise. Bytes go from goroutine to goroutine, each of which would wake another
+// thread for a step that takes less than the waking: on two processors that is a third
+// of the CPU that a byte takes by HTTP/3 (make bench). A client and a node in one
+// process are better off with all.
+func leaveOne() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-1))
 	}
