@@ -41,11 +41,8 @@ func (t *Transport) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser,
 	x := &exchange{Transport: t, watch: w, binary: true, head: first[:min(len(first), headSize)]}
 	req := x.post(life)
 	req.ContentLength, req.GetBody, req.Body = -1, nil, nil
-	begin := x.begin
-	if d, ok := t.http.(Duplex); ok {
-		begin = d.Begin
-	}
-	resp, up, err := begin(req, first)
+	turn := t.pipe.Load()
+	resp, up, err := x.begin(t.pipes[int(turn)%len(t.pipes)], req, first)
 	if err == nil {
 		if resp.StatusCode == http.StatusOK && isBinary(resp.Header) {
 			w.leave()
@@ -56,6 +53,9 @@ func (t *Transport) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser,
 		resp.Body.Close()
 	}
 	f := x.failure(life, err)
+	if f.Kind != relay.Unreachable && f.Kind != relay.Cancelled {
+		t.pipe.CompareAndSwap(turn, turn+1)
+	}
 	w.stop()
 	cancel(context.Canceled)
 	return nil, f
@@ -72,8 +72,11 @@ func (x *exchange) noPipe(resp *http.Response) error {
 	return &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not a pipe's"}
 }
 
-// begin is Duplex's, over net/http.
-func (x *exchange) begin(req *http.Request, first []byte) (*http.Response, io.WriteCloser, error) {
+// begin is Duplex's, for any Pool.
+func (x *exchange) begin(pool Pool, req *http.Request, first []byte) (*http.Response, io.WriteCloser, error) {
+	if d, ok := pool.(Duplex); ok {
+		return d.Begin(req, first)
+	}
 	body, up := io.Pipe()
 	req.Body = body
 	// net/http (Go 1.26) gives a request up only when nobody reads its body any more.
@@ -85,7 +88,7 @@ func (x *exchange) begin(req *http.Request, first []byte) (*http.Response, io.Wr
 			x.watch.enter(answering)
 		}
 	}()
-	resp, err := x.http.RoundTrip(req)
+	resp, err := pool.RoundTrip(req)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		body.Close() // nobody reads it any more
 	}

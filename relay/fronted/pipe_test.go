@@ -67,6 +67,39 @@ func TestPipe(t *testing.T) {
 	}
 }
 
+// TestPipeTurns: left to itself a pipe goes by HTTP/1.1, and where that does not let it
+// through the next one by h2.
+func TestPipeTurns(t *testing.T) {
+	for refused, want := range map[int]int{0: 1, 1: 2} {
+		inTime(t, 0, func(r *rig) {
+			versions := make(chan int, 2)
+			config, leaf := certificate(t, "node.test", forever())
+			r.serve("node.test:443", config, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.ProtoMajor == refused {
+					w.Header().Set("Connection", "close")
+					w.WriteHeader(http.StatusLengthRequired)
+					return
+				}
+				versions <- req.ProtoMajor
+				talk(w, req)
+			}))
+			tr := r.transport("https://node.test", func(c *fronted.Config) { c.RootCAs = poolOf(leaf) })
+			p, err := tr.Pipe(r.Context(), []byte("0123456789"))
+			if refused > 0 {
+				if f := r.failure(err); f == nil || f.Kind != relay.Refused {
+					r.Error(err)
+				}
+				p, err = tr.Pipe(r.Context(), []byte("0123456789"))
+			}
+			r.check(err)
+			if got := <-versions; got != want {
+				r.Errorf("by HTTP/%d, want %d", got, want)
+			}
+			r.check(p.Close())
+		})
+	}
+}
+
 // TestPipeRefused are ways that let none through.
 func TestPipeRefused(t *testing.T) {
 	const step = 10 * time.Second
