@@ -493,7 +493,7 @@ func transport(d *config.Deployment, udp *config.UDP, log *slog.Logger, quic *st
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	}
-	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: true, Log: log}
+	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: true, Yield: gso.BBR(), Log: log}
 	switch {
 	case d.HTTP == "3":
 		return h3.New(q)
@@ -623,7 +623,7 @@ func newService(cfg *config.Config, identity []byte, log *slog.Logger) (*service
 // listenQUIC has the node speak HTTP/3 too, on the UDP port of the same number.
 // Where that cannot be, it speaks HTTP over TCP alone.
 func (s *service) listenQUIC(c *config.ExitNode) {
-	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{UDP: trains(&c.UDP, s.quic)})
+	err := s.server.ListenQUIC(s.ln.Addr(), exit.QUIC{UDP: trains(&c.UDP, s.quic), Yield: gso.BBR()})
 	if err != nil {
 		s.log.Warn("no HTTP/3", "err", err)
 	}

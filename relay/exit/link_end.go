@@ -44,6 +44,8 @@ type linkEnd struct {
 	news    linkNews
 	stalled map[*linkTCP]struct{} // that wait for room
 	dying   []*linkUDP            // whose socket has ended, with datagrams that wait
+
+	yielded time.Time // when its connection was ended for TCP's sake
 }
 
 func newLinkEnd(n *Node, keys link.Keys, client string, c link.Config) *linkEnd {

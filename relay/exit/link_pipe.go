@@ -92,7 +92,7 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 	if r.ProtoMajor == 1 {
 		h.Set("Connection", "close") // what comes after it is no request
 	}
-	for l.await(ctx, x) && n.pour(w, l, x) {
+	for loss := lossOf(r.Context()); l.await(ctx, x) && n.pour(w, l, x) && !loss.yields(l); {
 	}
 	_ = rc.SetReadDeadline(time.Unix(1, 0)) // whoever reads does not wait any more,
 	r.Body.Close()                          // if nobody has deadlines neither

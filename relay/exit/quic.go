@@ -28,6 +28,10 @@ type QUIC struct {
 	// server owns it from then on, if there is no error.
 	Socket net.PacketConn
 
+	// Yield ends connections whose packets get lost, with H3_VERSION_FALLBACK: it says
+	// that TCP sends by a congestion control that does better there.
+	Yield bool
+
 	// AltSvc tells everybody who asks by TCP that there is HTTP/3 (RFC 7838),
 	// which makes the node easier to recognise. Its own clients need no telling.
 	AltSvc bool
@@ -42,6 +46,7 @@ type quicServer struct {
 	listener  *quic.EarlyListener
 	http      *http3.Server
 	grants    grants
+	yield     bool
 	conns     atomic.Int64
 	ended     chan struct{} // when it serves no more
 }
@@ -70,7 +75,7 @@ func (s *Server) ListenQUIC(addr net.Addr, q QUIC) error {
 		}
 		socket = gso.NewQUIC(u, q.UDP)
 	}
-	if err := s.useQUIC(socket); err != nil {
+	if err := s.useQUIC(socket, q.Yield); err != nil {
 		if q.Socket == nil {
 			socket.Close()
 		}
@@ -84,9 +89,9 @@ func (s *Server) ListenQUIC(addr net.Addr, q QUIC) error {
 
 // useQUIC sets the server up to speak HTTP/3 on socket, which it owns if there is
 // no error.
-func (s *Server) useQUIC(socket net.PacketConn) error {
+func (s *Server) useQUIC(socket net.PacketConn, yield bool) error {
 	n := s.node
-	q := &quicServer{node: n, socket: socket, grants: newGrants(n.bodies.Limit())}
+	q := &quicServer{node: n, socket: socket, yield: yield, grants: newGrants(n.bodies.Limit())}
 	handshakes := rate.NewLimiter(freeHandshakes, freeHandshakes)
 	q.transport = &quic.Transport{
 		Conn:                socket,
@@ -144,8 +149,10 @@ func (q *quicServer) stop(ctx context.Context) {
 	<-q.ended
 }
 
-// quicConn is where the context of a request has its connection.
+// The context of a request has its connection at quicConn, and if that is to yield
+// to TCP, quicYields.
 type quicConn struct{}
+type quicYields struct{}
 
 // serveQUIC is ServeHTTP for HTTP/3.
 func (n *Node) serveQUIC(w http.ResponseWriter, r *http.Request) {

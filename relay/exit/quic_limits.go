@@ -65,6 +65,9 @@ func (q *quicServer) enter(ctx context.Context, _ *quic.ClientInfo) (context.Con
 // watch gives requests their connection, and its windows back when it ends.
 func (q *quicServer) watch(ctx context.Context, c *quic.Conn) context.Context {
 	context.AfterFunc(c.Context(), func() { q.grants.ended(c) })
+	if q.yield {
+		ctx = context.WithValue(ctx, quicYields{}, true)
+	}
 	return context.WithValue(ctx, quicConn{}, c)
 }
 

@@ -35,6 +35,7 @@ type Auto struct {
 	mu     sync.Mutex
 	trust  bool // UDP gets through, or nothing is known yet
 	proven bool // an answer has come by it
+	better bool // not trusted though it gets through: TCP is better
 	trying bool // it is being tried in the background
 	since  time.Time
 	next   time.Time     // it is not tried before
@@ -66,14 +67,17 @@ func NewAuto(c Config) (*Auto, error) {
 	if a.udp, err = New(c); err != nil {
 		return nil, err
 	}
-	a.udp.pool.silent = func() { a.lost("silent") }
+	a.udp.pool.lost = a.lost
 	return a, nil
 }
 
 // Exchange implements relay.Transport.
 func (a *Auto) Exchange(ctx context.Context, x *relay.Exchange) error {
 	if !a.overUDP(ctx) {
-		return a.Transport.Exchange(ctx, x)
+		err := a.Transport.Exchange(ctx, x)
+		if f, ok := err.(*relay.Failure); !ok || f.Kind != relay.Unreachable || !a.back() {
+			return err
+		}
 	}
 	err := a.udp.Exchange(ctx, x)
 	if err == nil {
@@ -146,7 +150,7 @@ func (a *Auto) overUDP(ctx context.Context) bool {
 	case ctx.Err() != nil: // whoever asks has given up
 		return true
 	}
-	a.lost("connecting: " + err.Error())
+	a.lost(err)
 	return false
 }
 
@@ -177,6 +181,18 @@ func (a *Auto) retry() {
 	a.wait = min(2*a.wait, retryMost)
 }
 
+// back has exchanges go by UDP again if it was given up for TCP, which does not get
+// through.
+func (a *Auto) back() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.better {
+		return false
+	}
+	a.better, a.trust, a.since = false, true, time.Now()
+	return true
+}
+
 // works notes that UDP has brought an answer.
 func (a *Auto) works() {
 	a.mu.Lock()
@@ -198,25 +214,28 @@ func (a *Auto) failed(ctx context.Context, err error) *relay.Failure {
 	proven := a.proven
 	a.mu.Unlock()
 	if ctx.Err() == nil && (!proven || f.Kind == relay.Unreachable) {
-		a.lost(f.Error())
+		a.lost(f)
 	}
 	return f
 }
 
-// lost gives UDP up for a while.
-func (a *Auto) lost(why string) {
+// lost gives UDP up for a while; where it loses packets, for long.
+func (a *Auto) lost(why error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.trust {
 		return
 	}
 	if a.proven {
-		a.log.Info("UDP does not get through: TCP takes over", "deployment", a.udp.name, "because", why)
+		a.log.Info("TCP takes over from HTTP/3", "deployment", a.udp.name, "because", why)
 		if time.Since(a.since) > retryForget {
 			a.wait = retryFirst
 		}
 	}
 	a.trust, a.proven = false, false
+	if a.better = errors.Is(why, errLossy); a.better {
+		a.wait = retryMost
+	}
 	if a.udp.pool.connecting() { // it may just be slow
 		a.trying = true
 		go a.try(a.ctx)

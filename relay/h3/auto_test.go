@@ -21,6 +21,7 @@ type both struct {
 	road     *road
 	auto     *Auto
 	udp, tcp atomic.Int32
+	stop     func() // of TCP
 }
 
 func newBoth(t *testing.T, overUDP, overTCP http.HandlerFunc) *both {
@@ -35,7 +36,8 @@ func newBoth(t *testing.T, overUDP, overTCP http.HandlerFunc) *both {
 		overTCP(w, req)
 	})}
 	go func() { _ = server.ServeTLS(ln, "", "") }()
-	t.Cleanup(func() { server.Close() })
+	b.stop = func() { server.Close() }
+	t.Cleanup(b.stop)
 	c := b.config()
 	c.ConnectTo = ln.Addr().String()
 	var err error
@@ -139,6 +141,20 @@ func TestAutoCut(t *testing.T) {
 	b.must(true)
 	b.must(false)
 	b.came(1, 2)
+}
+
+// TCP is better as long as it is there.
+func TestAutoLossy(t *testing.T) {
+	b := newBoth(t, echo, echo)
+	b.must(true)
+	b.auto.lost(errLossy)
+	b.must(true)
+	b.came(1, 1)
+	b.stop()
+	b.auto.Transport.Close()
+	b.must(true)
+	b.must(false)
+	b.came(2, 0)
 }
 
 // A failure of both is TCP's.

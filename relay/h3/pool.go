@@ -25,7 +25,8 @@ type pool struct {
 	dialer *dialer
 	host   string
 	early  bool
-	silent func() // told that nothing comes on a connection any more, which ends it; nil: that shows later
+	yield  bool
+	lost   func(why error) // told that a connection ends because the other way is better; nil: there is none
 
 	mu      sync.Mutex
 	current *conn    // nil, or not retired
@@ -49,7 +50,9 @@ var (
 	_ fronted.Duplex = (*pool)(nil)
 )
 
-func newPool(c Config) *pool { return &pool{dialer: newDialer(c), host: c.URL.Host, early: c.Early} }
+func newPool(c Config) *pool {
+	return &pool{dialer: newDialer(c), host: c.URL.Host, early: c.Early, yield: c.Yield}
+}
 
 // RoundTrip implements http.RoundTripper. A request that has certainly not been
 // carried out goes out once more, on another connection.
@@ -221,13 +224,18 @@ func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
 			p.current = c
 		}
 		c.idle = time.AfterFunc(idleLimit, func() { p.drop(c) })
-		if p.silent != nil {
-			c.watch(func() {
-				p.silent()
+		if p.lost != nil {
+			c.watch(p.yield, func(why error) {
+				p.lost(why)
 				p.drop(c)
 			})
 		}
-		context.AfterFunc(c.quic.Context(), func() { p.drop(c) })
+		context.AfterFunc(c.quic.Context(), func() {
+			if p.lost != nil && yielded(context.Cause(c.quic.Context())) {
+				p.lost(errLossy)
+			}
+			p.drop(c)
+		})
 	}
 	close(d.done)
 }

@@ -16,7 +16,10 @@ const (
 	pulseMore  = 100 * time.Millisecond
 )
 
-var errSilent = errors.New("nothing comes by UDP any more")
+var (
+	errSilent = errors.New("nothing comes any more")
+	errLossy  = errors.New("too many packets get lost")
+)
 
 // A pulse finds out that a connection is dead while its owner still has another way.
 // It costs nothing while nothing is sent.

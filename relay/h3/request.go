@@ -106,6 +106,13 @@ func rejected(err error) bool {
 	return ok && e.Remote && e.ErrorCode == http3.ErrCodeRequestRejected
 }
 
+// yielded reports whether the server says that TCP would do better (RFC 9114 section
+// 8.1).
+func yielded(err error) bool {
+	e, ok := errors.AsType[*quic.ApplicationError](err)
+	return ok && e.Remote && e.ErrorCode == quic.ApplicationErrorCode(http3.ErrCodeVersionFallback)
+}
+
 // query sends req in the first flight. What comes to nothing by that may be tried
 // again as a POST: somebody on the way may know no other.
 func (c *conn) query(req *http.Request) (*http.Response, error) {
@@ -164,18 +171,21 @@ func (c *conn) begin(req *http.Request, first []byte) (*http.Response, io.WriteC
 	if err != nil {
 		return nil, nil, err
 	}
-	return resp, upward{s, c.pulse}, nil
+	return resp, upward{s, c}, nil
 }
 
 // upward is the way up of a request. Closing it ends it, also while a Write waits,
 // which the stream's own Close may not.
 type upward struct {
-	s     *http3.RequestStream
-	pulse *pulse
+	s *http3.RequestStream
+	c *conn
 }
 
 func (u upward) Write(p []byte) (int, error) {
-	u.pulse.sent()
+	if u.c.lossy() {
+		u.c.giveUp(errLossy)
+	}
+	u.c.pulse.sent()
 	return u.s.Write(p)
 }
 

@@ -34,6 +34,10 @@ type Config struct {
 	// the server's old or new limits.
 	Early bool
 
+	// Yield has an Auto go over TCP for a while when packets get lost: it says that
+	// TCP sends by a congestion control that does better there.
+	Yield bool
+
 	// Log is told which way an Auto takes; nil is silence.
 	Log *slog.Logger
 

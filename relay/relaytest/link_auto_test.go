@@ -136,6 +136,44 @@ func TestHostile76_UDPBlocked(t *testing.T) {
 	})
 }
 
+// TestUDPLoses: where UDP loses one packet in fifty, a download or an upload goes by TCP
+// soon, and for ten minutes.
+func TestUDPLoses(t *testing.T) {
+	const size = 8 << 20
+	for name, carry := range map[string]func(*testing.T, *Stack) result{"down": download(size), "up": upload(size)} {
+		t.Run(name, func(t *testing.T) {
+			eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+				ask(t, open(t, s.Connect, s.serve(t, Echo)), "hello")
+				s.config.Memory.SetPath("127.0.0.1", Path{Delay: 25 * time.Millisecond, Lose: 50}, 1)
+				if !over() {
+					t.Error("not by HTTP/3 at first")
+				}
+				got := carry(t, s)
+				t.Logf("%.2f MB/s", got.value)
+				for _, f := range got.wrong {
+					t.Error(f)
+				}
+				if over() {
+					t.Error("still by HTTP/3")
+				}
+				get(true)
+				time.Sleep(9 * time.Minute)
+				if over() {
+					t.Error("too soon by HTTP/3 again")
+				}
+				c := open(t, s.Connect, s.serve(t, Echo))
+				for range 4 {
+					ask(t, c, "hello")
+					time.Sleep(time.Minute)
+				}
+				if !over() {
+					t.Error("not by HTTP/3 again")
+				}
+			})
+		})
+	}
+}
+
 // TestTrains: straight to a node by what is chosen of itself, bulk goes both ways in
 // trains of datagrams, a system call each, and is read in trains.
 func TestTrains(t *testing.T) {

@@ -150,7 +150,7 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 		return "", err
 	}
 	if s.config.HTTP == "3" || s.config.HTTP == "auto" {
-		q := exit.QUIC{UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}
+		q := exit.QUIC{Yield: true, UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}
 		if m := s.config.Memory; m != nil {
 			if q.Socket, err = m.ListenPacket(ln.Addr().String()); err != nil {
 				return "", err
@@ -255,7 +255,7 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 }
 
 func (s *Stack) transport(c fronted.Config) (carrier, error) {
-	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Log: s.config.Log}
+	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Yield: true, Log: s.config.Log}
 	if m := s.config.Memory; m != nil {
 		q.Listen = func(context.Context) (net.PacketConn, error) { return m.ListenPacket("127.0.0.1:0") }
 	}
