@@ -29,7 +29,7 @@ const (
 	pipeSilence  = 40 * time.Second       // the hold that is asked for: the node has a word every 15 s
 	pipeSay      = time.Minute            // after which the client has one, so that either end knows of the other
 	pipeBegin    = 15 * time.Second       // for the first record to come
-	pipeDoubt    = 250 * time.Millisecond // without a word of what was sent the node is asked for one,
+	pipeDoubt    = 150 * time.Millisecond // without a word of what was sent the node is asked for one,
 	pipePatience = time.Second            // which may take so long, at the least
 	pipeStuck    = 5 * time.Second        // without a byte written or heard, where many wait to be written
 	pipeLittle   = 4 << 10                // bytes that take no time on any line
@@ -133,7 +133,7 @@ func (p *linkPipe) doubtAt(flying int) (at time.Time, ping bool) {
 	case !p.pinged.IsZero():
 		return later(p.pinged, p.acked).Add(patience), false
 	case !p.flying.IsZero():
-		return later(p.flying, p.acked).Add(max(pipeDoubt, 2*p.lag) + line/2), true
+		return later(p.flying, p.acked).Add(max(pipeDoubt, p.lag*5/4) + line/2), true
 	}
 	return p.said.Add(pipeSay), true
 }

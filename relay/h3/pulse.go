@@ -11,7 +11,7 @@ import (
 // sent again after about as long, doubling (RFC 9002 section 6.2): by then three of
 // these, or their acknowledgements, were lost in a row.
 const (
-	pulseLeast = 400 * time.Millisecond
+	pulseLeast = 300 * time.Millisecond
 	pulseTrips = 3
 	pulseMore  = 100 * time.Millisecond
 )
