@@ -20,7 +20,7 @@ const (
 	// After a failure UDP is tried again, in the background, after retryFirst, and each
 	// time that was in vain after twice as long. One that has lasted retryForget has
 	// made up for those before.
-	retryFirst  = 10 * time.Second
+	retryFirst  = 5 * time.Second
 	retryMost   = 10 * time.Minute
 	retryForget = time.Minute
 )
@@ -35,7 +35,6 @@ type Auto struct {
 	mu     sync.Mutex
 	trust  bool // UDP gets through, or nothing is known yet
 	proven bool // an answer has come by it
-	better bool // not trusted though it gets through: TCP is better
 	trying bool // it is being tried in the background
 	since  time.Time
 	next   time.Time     // it is not tried before
@@ -75,7 +74,7 @@ func NewAuto(c Config) (*Auto, error) {
 func (a *Auto) Exchange(ctx context.Context, x *relay.Exchange) error {
 	if !a.overUDP(ctx) {
 		err := a.Transport.Exchange(ctx, x)
-		if f, ok := err.(*relay.Failure); !ok || f.Kind != relay.Unreachable || !a.back() {
+		if f, ok := err.(*relay.Failure); !ok || f.Kind != relay.Unreachable || ctx.Err() != nil || !a.back(ctx) {
 			return err
 		}
 	}
@@ -181,16 +180,13 @@ func (a *Auto) retry() {
 	a.wait = min(2*a.wait, retryMost)
 }
 
-// back has exchanges go by UDP again if it was given up for TCP, which does not get
-// through.
-func (a *Auto) back() bool {
+// back tries UDP at once, for TCP does not get through at all, and reports whether it
+// does.
+func (a *Auto) back(ctx context.Context) bool {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.better {
-		return false
-	}
-	a.better, a.trust, a.since = false, true, time.Now()
-	return true
+	a.trust, a.since = true, time.Now()
+	a.mu.Unlock()
+	return a.overUDP(ctx)
 }
 
 // works notes that UDP has brought an answer.
@@ -233,7 +229,7 @@ func (a *Auto) lost(why error) {
 		}
 	}
 	a.trust, a.proven = false, false
-	if a.better = errors.Is(why, errLossy); a.better {
+	if errors.Is(why, errLossy) {
 		a.wait = retryMost
 	}
 	if a.udp.pool.connecting() { // it may just be slow
@@ -262,7 +258,10 @@ func (a *Auto) keep(p io.ReadWriteCloser) *autoPipe {
 	defer a.mu.Unlock()
 	kept := &autoPipe{p, a}
 	a.pipes[kept] = struct{}{}
-	if !a.trust && !a.trying {
+	switch {
+	case a.trust: // it has come back meanwhile
+		go kept.Close()
+	case !a.trying:
 		a.timer.Reset(max(0, time.Until(a.next)))
 	}
 	return kept

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"relaymux/relay"
 )
 
@@ -178,7 +180,9 @@ func TestPulse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var came atomic.Uint64
 		var silent atomic.Bool
-		p := newPulse(came.Load, func() time.Duration { return 200 * time.Millisecond }, func() { silent.Store(true) })
+		p := newPulse(func() quic.ConnectionStats {
+			return quic.ConnectionStats{SmoothedRTT: 200 * time.Millisecond, PacketsReceived: came.Load()}
+		}, nil, func(why error) { silent.Store(why == errSilent) })
 		const limit = pulseTrips*200*time.Millisecond + pulseMore
 		for range 5 { // what is answered in time is not silence
 			p.sent()

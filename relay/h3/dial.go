@@ -46,11 +46,7 @@ type conn struct {
 	to        string // for errors
 	limit     time.Duration
 	closing   sync.Once
-
-	// Nil if there is no other way.
-	pulse  *pulse
-	loss   *gso.Loss // nil also if it would be no better; its pipe's writer's
-	giveUp func(why error)
+	pulse     *pulse // nil if there is no other way
 
 	uses    int  // requests under way
 	retired bool // takes no more of them
@@ -190,26 +186,14 @@ func (c *conn) close() {
 // watch has the connection end when nothing comes on it any more or, if yield, when
 // too many packets get lost. lost is told before that.
 func (c *conn) watch(yield bool, lost func(why error)) {
-	c.giveUp = func(why error) {
+	var loss *gso.Loss
+	if yield {
+		loss = new(gso.Loss)
+	}
+	c.pulse = newPulse(c.quic.ConnectionStats, loss, func(why error) {
 		lost(why)
 		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), why.Error())
-	}
-	if yield {
-		c.loss = new(gso.Loss)
-	}
-	c.pulse = newPulse(
-		func() uint64 { return c.quic.ConnectionStats().PacketsReceived },
-		func() time.Duration { return c.quic.ConnectionStats().SmoothedRTT },
-		func() { c.giveUp(errSilent) })
-}
-
-// lossy reports whether too many packets get lost that are sent.
-func (c *conn) lossy() bool {
-	if c.loss == nil {
-		return false
-	}
-	s := c.quic.ConnectionStats()
-	return c.loss.Lossy(s.PacketsSent, s.PacketsLost)
+	})
 }
 
 // dialError is the failure of a handshake, of which QUIC's timeouts are made what

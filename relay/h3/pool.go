@@ -140,6 +140,10 @@ func (p *pool) get(ctx context.Context) (*conn, error) {
 	}
 	d := p.dialing
 	if d == nil {
+		if ctx.Err() != nil { // nobody would wait for it
+			p.mu.Unlock()
+			return nil, context.Cause(ctx)
+		}
 		life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		d = &dialing{done: make(chan struct{}), cancel: cancel}
 		p.dialing = d

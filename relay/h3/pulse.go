@@ -4,6 +4,10 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"relaymux/mux/gso"
 )
 
 // How long nothing at all may come after something was sent. Each packet with bytes of
@@ -21,14 +25,14 @@ var (
 	errLossy  = errors.New("too many packets get lost")
 )
 
-// A pulse finds out that a connection is dead while its owner still has another way.
-// It costs nothing while nothing is sent.
+// A pulse finds out that a connection is dead, or does badly, while its owner still has
+// another way. It costs nothing while nothing is sent.
 type pulse struct {
-	received func() uint64        // packets
-	trip     func() time.Duration // about a round trip
-	silent   func()               // called once
+	stats func() quic.ConnectionStats
+	lost  func(why error) // called once
 
 	mu      sync.Mutex
+	loss    *gso.Loss // nil: the other way would lose as much
 	timer   *time.Timer
 	running bool      // it is
 	mark    uint64    // packets that had come when what waits for an answer was sent
@@ -36,8 +40,8 @@ type pulse struct {
 	over    bool
 }
 
-func newPulse(received func() uint64, trip func() time.Duration, silent func()) *pulse {
-	p := &pulse{received: received, trip: trip, silent: silent}
+func newPulse(stats func() quic.ConnectionStats, loss *gso.Loss, lost func(why error)) *pulse {
+	p := &pulse{stats: stats, loss: loss, lost: lost}
 	p.timer = time.AfterFunc(time.Hour, p.expire)
 	p.timer.Stop()
 	return p
@@ -45,38 +49,51 @@ func newPulse(received func() uint64, trip func() time.Duration, silent func()) 
 
 // sent says that something is about to be sent. p may be nil.
 func (p *pulse) sent() {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := p.received(); !p.running || n != p.mark {
-		p.mark, p.since = n, time.Now()
-	}
-	if !p.running && !p.over {
-		p.running = true
-		p.timer.Reset(p.limit())
+	if p != nil && p.lossy() {
+		p.lost(errLossy)
 	}
 }
 
-func (p *pulse) limit() time.Duration { return max(pulseLeast, pulseTrips*p.trip()+pulseMore) }
+// lossy notes that something is sent, and reports whether too much of that gets lost.
+func (p *pulse) lossy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return false
+	}
+	s := p.stats()
+	if n := s.PacketsReceived; !p.running || n != p.mark {
+		p.mark, p.since = n, time.Now()
+	}
+	if !p.running {
+		p.running = true
+		p.timer.Reset(patience(s))
+	}
+	p.over = p.loss != nil && p.loss.Lossy(s.PacketsSent, s.PacketsLost)
+	return p.over
+}
+
+func patience(s quic.ConnectionStats) time.Duration {
+	return max(pulseLeast, pulseTrips*s.SmoothedRTT+pulseMore)
+}
 
 func (p *pulse) expire() {
 	if p.dead() {
-		p.silent()
+		p.lost(errSilent)
 	}
 }
 
-// dead reports whether nothing has come for the limit, and waits for the rest of it
-// if that is still to be seen.
+// dead reports whether nothing has come for too long, and waits for the rest of that
+// if it is still to be seen.
 func (p *pulse) dead() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || p.received() != p.mark {
+	s := p.stats()
+	if p.over || s.PacketsReceived != p.mark {
 		p.running = false
 		return false
 	}
-	if left := p.limit() - time.Since(p.since); left > 0 {
+	if left := patience(s) - time.Since(p.since); left > 0 {
 		p.timer.Reset(left)
 		return false
 	}

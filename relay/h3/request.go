@@ -171,21 +171,18 @@ func (c *conn) begin(req *http.Request, first []byte) (*http.Response, io.WriteC
 	if err != nil {
 		return nil, nil, err
 	}
-	return resp, upward{s, c}, nil
+	return resp, upward{s, c.pulse}, nil
 }
 
 // upward is the way up of a request. Closing it ends it, also while a Write waits,
 // which the stream's own Close may not.
 type upward struct {
-	s *http3.RequestStream
-	c *conn
+	s     *http3.RequestStream
+	pulse *pulse
 }
 
 func (u upward) Write(p []byte) (int, error) {
-	if u.c.lossy() {
-		u.c.giveUp(errLossy)
-	}
-	u.c.pulse.sent()
+	u.pulse.sent()
 	return u.s.Write(p)
 }
 
