@@ -38,9 +38,7 @@ func (l *linkLoop) finish(x *linkExchange) {
 	case !x.stale && l.conn != nil:
 		brought = l.takeIn(x, now)
 	}
-	for _, o := range x.opened {
-		o.b.Release()
-	}
+	link.Release(x.opened)
 	x.answer.Release()
 	l.unblock()
 	l.judge(x, brought, now)
@@ -89,14 +87,14 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 
 // receive gives records to the link, and returns what they say of the answer. An
 // error has ended the link.
-func (l *linkLoop) receive(records []opened, now time.Time) (answer *link.Answer, err error) {
+func (l *linkLoop) receive(records []link.Record, now time.Time) (answer *link.Answer, err error) {
 	l.answeredNow = 0
 	for _, o := range records {
-		if !l.replay.Fresh(o.number) {
+		if !l.replay.Fresh(o.Number) {
 			l.m.stats.Forged.Add(1)
 			continue
 		}
-		receipt, err := l.conn.Receive(now, o.number, o.b)
+		receipt, err := l.conn.Receive(now, o.Number, o.B)
 		if err != nil && !errors.Is(err, link.ErrRefused) {
 			l.m.log.Error("the node does not keep to the protocol: the link ends", "err", err)
 			l.breakLink()

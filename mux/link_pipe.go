@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync/atomic"
@@ -27,7 +28,8 @@ const (
 	pipeAckWait  = 50 * time.Millisecond  // or the time
 	pipeIdle     = time.Minute            // it outlives the last flow by
 	pipeSilence  = 40 * time.Second       // the hold that is asked for: the node has a word every 15 s
-	pipeSay      = time.Minute            // after which the client has one, so that either end knows of the other
+	pipeHush     = 18 * time.Second       // without one it is asked,
+	pipeSay      = time.Minute            // and after this time in any case, so that either end knows of the other
 	pipeBegin    = 15 * time.Second       // for the first record to come
 	pipeDoubt    = 150 * time.Millisecond // without a word of what was sent the node is asked for one,
 	pipePatience = time.Second            // which may take so long, at the least
@@ -72,7 +74,7 @@ type pipeEvent struct {
 	p       *linkPipe
 	wrote   int // bytes of a message, which
 	took    time.Duration
-	opened  []opened // came in
+	opened  []link.Record // came in
 	failure *relay.Failure
 	over    bool // the workers have ended, for the failure if there is one
 }
@@ -134,6 +136,9 @@ func (p *linkPipe) doubtAt(flying int) (at time.Time, ping bool) {
 		return later(p.pinged, p.acked).Add(patience), false
 	case !p.flying.IsZero():
 		return later(p.flying, p.acked).Add(max(pipeDoubt, p.lag*5/4) + line/2), true
+	}
+	if hush := p.heard.Add(pipeHush); hush.Before(p.said.Add(pipeSay)) {
+		return hush, true
 	}
 	return p.said.Add(pipeSay), true
 }
@@ -245,9 +250,7 @@ func (l *linkLoop) tookPipe(e pipeEvent) {
 		if !p.gone && l.conn != nil && l.keys == p.keys {
 			l.hearPipe(p, e.opened, now)
 		}
-		for _, o := range e.opened {
-			o.b.Release()
-		}
+		link.Release(e.opened)
 		l.unblock()
 	}
 	if !e.over {
@@ -273,7 +276,7 @@ func (l *linkLoop) tookPipe(e pipeEvent) {
 }
 
 // hearPipe gives records of the pipe to the link.
-func (l *linkLoop) hearPipe(p *linkPipe, records []opened, now time.Time) {
+func (l *linkLoop) hearPipe(p *linkPipe, records []link.Record, now time.Time) {
 	conn := l.conn
 	if _, err := l.receive(records, now); err != nil {
 		return // there is no link any more
@@ -383,7 +386,7 @@ func (m *Mux) writePipe(ctx context.Context, p *linkPipe, conn io.Writer, sealer
 
 // readPipe reads the pipe until it ends.
 func (m *Mux) readPipe(p *linkPipe, conn io.Reader, events chan<- pipeEvent) error {
-	r := link.NewReader(conn)
+	r := link.NewPipeReader(conn, nil, p.keys.Opener(link.Down), p.id)
 	kind, err := r.Kind()
 	if err != nil {
 		return err
@@ -391,31 +394,15 @@ func (m *Mux) readPipe(p *linkPipe, conn io.Reader, events chan<- pipeEvent) err
 	if kind != link.KindPiped {
 		return &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the node's"}
 	}
-	r.Grow()
-	opener := p.keys.Opener(link.Down)
-	for index := uint32(0); ; {
-		e, bytes := pipeEvent{p: p}, 0
-		for err == nil && (len(e.opened) == 0 || len(e.opened) < pipeRecords && r.Ready()) {
-			var sealed []byte
-			if sealed, err = r.Next(); err != nil {
-				break
-			}
-			b := buf.Get(min(len(sealed), buf.Max))
-			number, plain, forged := opener.Open(b.B, sealed, p.id, index)
-			if forged != nil {
-				b.Release()
-				m.stats.Forged.Add(1)
-				err = &relay.Failure{Kind: relay.Malformed, Detail: "a record was changed on its way"}
-				break
-			}
-			b.B = plain
-			index++
-			bytes += len(sealed)
-			e.opened = append(e.opened, opened{number, b})
+	for {
+		records, n, err := r.Take(pipeRecords)
+		p.d.Stats.Down.Add(uint64(n))
+		if len(records) > 0 {
+			events <- pipeEvent{p: p, opened: records}
 		}
-		p.d.Stats.Down.Add(uint64(bytes))
-		if len(e.opened) > 0 {
-			events <- e
+		if errors.Is(err, link.ErrForged) {
+			m.stats.Forged.Add(1)
+			err = &relay.Failure{Kind: relay.Malformed, Detail: "a record was changed on its way"}
 		}
 		if err != nil {
 			return err

@@ -40,17 +40,11 @@ type linkExchange struct {
 	answerLen   int
 	message     []byte   // the answer, of a handshake: a part of answer
 	answer      *buf.Buf // owned until the loop is done with it
-	opened      []opened
+	opened      []link.Record
 	forged      int
 	unknown     bool // the node does not know the link
 	unsupported bool // the node knows no link at all
 	failure     *relay.Failure
-}
-
-// An opened is a record of an answer, its plaintext in b, which is owned.
-type opened struct {
-	number uint64
-	b      *buf.Buf
 }
 
 // textFrame is what the JSON wire puts around a message in one op, but for the key.
@@ -145,7 +139,7 @@ func (m *Mux) open(x *linkExchange) *relay.Failure {
 			break // and the rest is not trusted to be in its place
 		}
 		b.B = plain
-		x.opened = append(x.opened, opened{number, b})
+		x.opened = append(x.opened, link.Record{Number: number, B: b})
 	}
 	if len(x.opened) == 0 {
 		return &relay.Failure{Kind: relay.Malformed, Detail: "the answer is not the node's, or was changed on its way"}

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -28,8 +27,7 @@ func TestReader(t *testing.T) {
 	for name, from := range map[string]func(io.Reader) io.Reader{
 		"at once": func(r io.Reader) io.Reader { return r }, "in bytes": iotest.OneByteReader, "in halves": iotest.HalfReader,
 	} {
-		r, o := NewReader(from(bytes.NewReader(all))), k.Opener(Up)
-		r.Grow()
+		r, o := NewReader(from(bytes.NewReader(all)), nil), k.Opener(Up)
 		for i, size := range sizes {
 			record, err := r.Next()
 			if err != nil {
@@ -43,18 +41,25 @@ func TestReader(t *testing.T) {
 			t.Errorf("%s: %v at the end", name, err)
 		}
 	}
-	if _, err := NewReader(bytes.NewReader(sealedRecords(t, k, readerFirst))).Next(); !errors.Is(err, bufio.ErrBufferFull) {
-		t.Errorf("a large record before Grow: %v", err)
+	// Memory is asked for at the first that does not fit, and once.
+	const fits = readerFirst - RecordHead - RecordTag
+	asked := 0
+	r := NewReader(bytes.NewReader(sealedRecords(t, k, fits, fits+1, MaxPlain, fits)), func() bool { asked++; return true })
+	for i, want := range []int{0, 1, 1, 1} {
+		if _, err := r.Next(); err != nil || asked != want {
+			t.Errorf("record %d: asked %d times, %v", i, asked, err)
+		}
 	}
-	if _, err := NewReader(bytes.NewReader(sealedRecords(t, k, readerFirst-RecordHead-RecordTag))).Next(); err != nil {
-		t.Errorf("a record that just fits: %v", err)
+	r = NewReader(bytes.NewReader(sealedRecords(t, k, fits+1)), func() bool { return false })
+	if _, err := r.Next(); err != ErrRoom {
+		t.Errorf("without room: %v", err)
 	}
 	for n := 1; n < RecordHead+RecordTag; n++ {
-		if _, err := NewReader(bytes.NewReader(all[:n])).Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := NewReader(bytes.NewReader(all[:n]), nil).Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("after %d bytes: %v", n, err)
 		}
 	}
-	if _, err := NewReader(bytes.NewReader([]byte{0, RecordTag - 1, 1, 2, 3})).Next(); err != ErrForged {
+	if _, err := NewReader(bytes.NewReader([]byte{0, RecordTag - 1, 1, 2, 3}), nil).Next(); err != ErrForged {
 		t.Errorf("a record too short for a tag: %v", err)
 	}
 }
@@ -65,7 +70,7 @@ func TestReaderReady(t *testing.T) {
 	all := sealedRecords(t, k, 10, 10)
 	one := len(all) / 2
 	for n := one; n <= len(all); n++ {
-		r := NewReader(bytes.NewReader(all[:n]))
+		r := NewReader(bytes.NewReader(all[:n]), nil)
 		if r.Ready() {
 			t.Fatal("ready before anything was read")
 		}

@@ -45,7 +45,8 @@ type linkEnd struct {
 	stalled map[*linkTCP]struct{} // that wait for room
 	dying   []*linkUDP            // whose socket has ended, with datagrams that wait
 
-	yielded time.Time // when its connection was ended for TCP's sake
+	yielded       time.Time // when its connection was ended for TCP's sake,
+	yieldedInVain int       // so many times in a row, with its client soon back
 }
 
 func newLinkEnd(n *Node, keys link.Keys, client string, c link.Config) *linkEnd {

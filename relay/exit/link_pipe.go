@@ -3,11 +3,11 @@ package exit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
 
-	"relaymux/mux/buf"
 	"relaymux/mux/link"
 )
 
@@ -31,10 +31,9 @@ const (
 // A linkPipe is the way up of a pipe; the way down is its exchange.
 type linkPipe struct {
 	*linkExchange
-	l      *linkEnd
-	in     *link.Reader
-	opener *link.Opener
-	index  uint32 // of the next record
+	l     *linkEnd
+	in    *link.PipeReader
+	grown bool // in has taken memory
 }
 
 // pipeHead reads what a pipe's request begins with, and reports whether it leads to
@@ -58,7 +57,9 @@ func (n *Node) pipeHead(r *http.Request) (l *linkEnd, exchange uint64, ok bool) 
 func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exchange uint64) {
 	now := time.Now()
 	x := &linkExchange{id: exchange, hold: hold{until: now.Add(pipeKeep)}, at: now, pipe: true, wake: make(chan struct{}, 1)}
-	p := &linkPipe{linkExchange: x, l: l, in: link.NewReader(r.Body), opener: l.keys.Opener(link.Up)}
+	p := &linkPipe{linkExchange: x, l: l}
+	p.in = link.NewPipeReader(r.Body, p.grow, l.keys.Opener(link.Up), exchange)
+	defer p.shrink()
 	if !p.take() { // a stranger, or somebody who repeats what he has heard
 		_, _ = n.receive(w, r, false)
 		n.refuse(w, errNoLink)
@@ -67,14 +68,6 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer l.leave(x)
-	if !n.bodies.Try(link.ReaderSize) {
-		cancel()
-		l.await(ctx, x)
-		n.refuse(w, errMemory)
-		return
-	}
-	defer n.bodies.Return(link.ReaderSize)
-	p.in.Grow()
 	rc := http.NewResponseController(w)
 	_ = rc.EnableFullDuplex()           // HTTP/1.1 has to be told
 	_ = rc.SetReadDeadline(time.Time{}) // the next word may come in a minute
@@ -92,7 +85,10 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 	if r.ProtoMajor == 1 {
 		h.Set("Connection", "close") // what comes after it is no request
 	}
-	for loss := lossOf(r.Context()); l.await(ctx, x) && n.pour(w, l, x) && !loss.yields(l); {
+	for loss := lossOf(r.Context(), l); l.await(ctx, x) && n.pour(w, l, x); {
+		if loss.yields() {
+			cancel() // await says goodbye to x
+		}
 	}
 	_ = rc.SetReadDeadline(time.Unix(1, 0)) // whoever reads does not wait any more,
 	r.Body.Close()                          // if nobody has deadlines neither
@@ -126,32 +122,33 @@ func (n *Node) pour(w http.ResponseWriter, l *linkEnd, x *linkExchange) bool {
 	return true
 }
 
+// grow charges the memory for large records, of which pipes leave half to others.
+func (p *linkPipe) grow() bool {
+	g := p.l.node.bodies
+	p.grown = g.Free()-link.ReaderSize >= g.Limit()/2 && g.Try(link.ReaderSize)
+	return p.grown
+}
+
+func (p *linkPipe) shrink() {
+	if p.grown {
+		p.l.node.bodies.Return(link.ReaderSize)
+	}
+}
+
 // take takes in the records that have come, one at least.
 func (p *linkPipe) take() bool {
-	var records []openedRecord
-	defer func() { release(records) }()
-	for len(records) == 0 || len(records) < pipeRecords && p.in.Ready() {
-		sealed, err := p.in.Next()
-		if err != nil {
-			break
-		}
-		b := buf.Get(max(0, len(sealed)-(link.RecordHead-2)-link.RecordTag))
-		number, plain, err := p.opener.Open(b.B, sealed, p.id, p.index)
-		if err != nil {
-			b.Release()
-			p.l.node.links.count.forged.Add(1)
-			return false
-		}
-		b.B = plain
-		p.index++
-		records = append(records, openedRecord{number, b})
+	records, _, err := p.in.Take(pipeRecords)
+	defer link.Release(records)
+	if errors.Is(err, link.ErrForged) {
+		p.l.node.links.count.forged.Add(1)
+		return false
 	}
 	return len(records) > 0 && p.l.takePipe(p.linkExchange, records)
 }
 
 // takePipe takes in records of a pipe, which it borrows. The first of them make it
 // the link's one pipe.
-func (l *linkEnd) takePipe(x *linkExchange, records []openedRecord) bool {
+func (l *linkEnd) takePipe(x *linkExchange, records []link.Record) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := x.room == 0

@@ -12,12 +12,6 @@ import (
 // lostAfter is by how much one record may overtake another at least.
 const lostAfter = time.Second
 
-// An openedRecord is what was in a record, and its number.
-type openedRecord struct {
-	number uint64
-	b      *buf.Buf
-}
-
 // takeRecords takes in the records of a request, and returns the exchange that is
 // to be answered then.
 func (n *Node) takeRecords(body []byte, text bool) (*linkEnd, *linkExchange, error) {
@@ -28,7 +22,7 @@ func (n *Node) takeRecords(body []byte, text bool) (*linkEnd, *linkExchange, err
 	}
 	records, cost, err := l.open(exchange, sealed)
 	defer n.bodies.Return(cost)
-	defer release(records)
+	defer link.Release(records)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -36,15 +30,9 @@ func (n *Node) takeRecords(body []byte, text bool) (*linkEnd, *linkExchange, err
 	return l, x, err
 }
 
-func release(records []openedRecord) {
-	for _, r := range records {
-		r.b.Release()
-	}
-}
-
 // open opens the records of a request, without any lock, into buffers whose cost
 // it charges. What comes after a record that does not open is not looked at.
-func (l *linkEnd) open(exchange uint64, sealed []byte) (records []openedRecord, cost int, err error) {
+func (l *linkEnd) open(exchange uint64, sealed []byte) (records []link.Record, cost int, err error) {
 	opener := l.keys.Opener(link.Up)
 	for index := uint32(0); len(sealed) > 0; index++ {
 		var record []byte
@@ -64,7 +52,7 @@ func (l *linkEnd) open(exchange uint64, sealed []byte) (records []openedRecord, 
 		}
 		b.B = plain
 		cost += cap(b.B)
-		records = append(records, openedRecord{number, b})
+		records = append(records, link.Record{Number: number, B: b})
 	}
 	if len(records) == 0 {
 		return nil, cost, errNoLink
@@ -73,7 +61,7 @@ func (l *linkEnd) open(exchange uint64, sealed []byte) (records []openedRecord, 
 }
 
 // receive takes in what a request has brought, which it borrows.
-func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*linkExchange, error) {
+func (l *linkEnd) receive(exchange uint64, records []link.Record, text bool) (*linkExchange, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -103,7 +91,7 @@ func (l *linkEnd) receive(exchange uint64, records []openedRecord, text bool) (*
 
 // accept hands the records of x to the Conn. fresh reports whether any had not come
 // before. Not ok: the link is over, or is so now.
-func (l *linkEnd) accept(x *linkExchange, records []openedRecord) (fresh bool, ask *link.Ask, ok bool) {
+func (l *linkEnd) accept(x *linkExchange, records []link.Record) (fresh bool, ask *link.Ask, ok bool) {
 	if l.over {
 		return false, nil, false
 	}
@@ -123,14 +111,14 @@ func (l *linkEnd) accept(x *linkExchange, records []openedRecord) (fresh bool, a
 }
 
 // takeIn hands fresh records to the Conn, and reports whether there were any.
-func (l *linkEnd) takeIn(now time.Time, records []openedRecord) (fresh bool, ask *link.Ask, err error) {
+func (l *linkEnd) takeIn(now time.Time, records []link.Record) (fresh bool, ask *link.Ask, err error) {
 	for _, r := range records {
-		if !l.replay.Fresh(r.number) {
+		if !l.replay.Fresh(r.Number) {
 			l.node.links.count.replayed.Add(1)
 			continue
 		}
 		fresh = true
-		got, err := l.conn.Receive(now, r.number, r.b)
+		got, err := l.conn.Receive(now, r.Number, r.B)
 		if err != nil && !errors.Is(err, link.ErrRefused) { // a refused one counts as lost
 			return fresh, ask, err
 		}

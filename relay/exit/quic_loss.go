@@ -10,28 +10,39 @@ import (
 	"relaymux/mux/gso"
 )
 
-// yieldAgain is for how long a link is not told a second time that TCP would do
-// better: its client may have no other way.
-const yieldAgain = time.Hour
+// A client that was told that TCP would do better, and is back by QUIC within
+// yieldTaken, may have missed it; one that does so more often than yieldTries has no
+// other way, and is not told again for yieldAgain.
+const (
+	yieldTaken = 5 * time.Minute
+	yieldTries = 2
+	yieldAgain = time.Hour
+)
 
-// A quicLoss watches the connection of a pipe, of which it may be nil.
+// A quicLoss watches the connection of a pipe. It may be nil.
 type quicLoss struct {
 	conn *quic.Conn
+	l    *linkEnd
 	loss gso.Loss
 }
 
-// lossOf returns what watches the connection of a request; nil if that is not by QUIC,
-// or TCP would do no better.
-func lossOf(ctx context.Context) *quicLoss {
+// lossOf returns what watches the connection of a request that begins a pipe of l; nil
+// if that is not by QUIC, TCP would do no better, or l is to be spared.
+func lossOf(ctx context.Context, l *linkEnd) *quicLoss {
 	c, ok := ctx.Value(quicConn{}).(*quic.Conn)
 	if !ok || ctx.Value(quicYields{}) == nil {
 		return nil
 	}
-	return &quicLoss{conn: c}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.yieldedInVain >= yieldTries && time.Since(l.yielded) < yieldAgain {
+		return nil
+	}
+	return &quicLoss{conn: c, l: l}
 }
 
 // yields ends the connection if too many packets get lost, and reports whether it has.
-func (q *quicLoss) yields(l *linkEnd) bool {
+func (q *quicLoss) yields() bool {
 	if q == nil {
 		return false
 	}
@@ -39,16 +50,20 @@ func (q *quicLoss) yields(l *linkEnd) bool {
 	if !q.loss.Lossy(s.PacketsSent, s.PacketsLost) {
 		return false
 	}
-	l.mu.Lock()
-	again := time.Since(l.yielded) < yieldAgain
-	if !again {
-		l.yielded = time.Now()
-	}
-	l.mu.Unlock()
-	if again {
-		return false
-	}
-	l.node.log.Debug("a connection by QUIC yields to TCP", "client", l.client, "sent", s.PacketsSent, "lost", s.PacketsLost)
+	q.l.yields()
+	q.l.node.log.Debug("a connection by QUIC yields to TCP", "client", q.l.client, "sent", s.PacketsSent, "lost", s.PacketsLost)
 	_ = q.conn.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeVersionFallback), "")
 	return true
+}
+
+func (l *linkEnd) yields() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Sub(l.yielded) < yieldTaken {
+		l.yieldedInVain++
+	} else {
+		l.yieldedInVain = 0
+	}
+	l.yielded = now
 }

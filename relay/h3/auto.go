@@ -19,10 +19,16 @@ const (
 
 	// After a failure UDP is tried again, in the background, after retryFirst, and each
 	// time that was in vain after twice as long. One that has lasted retryForget has
-	// made up for those before.
+	// made up for those before. As long as TCP does not get through either it is tried
+	// every retryAlone.
 	retryFirst  = 5 * time.Second
 	retryMost   = 10 * time.Minute
 	retryForget = time.Minute
+	retryAlone  = time.Second
+
+	// tryFirst is how long the first try may take; each that follows, twice as long: a
+	// handshake that was begun while UDP was cut off sends again ever more seldom.
+	tryFirst = 3 * time.Second
 )
 
 // An Auto reaches a deployment by HTTP/3 where UDP gets through, else by what
@@ -32,17 +38,21 @@ type Auto struct {
 	udp                *Transport
 	log                *slog.Logger
 
-	mu     sync.Mutex
-	trust  bool // UDP gets through, or nothing is known yet
-	proven bool // an answer has come by it
-	trying bool // it is being tried in the background
-	since  time.Time
-	next   time.Time     // it is not tried before
-	wait   time.Duration // after the next failure
-	timer  *time.Timer   // that tries it while there are pipes over TCP
-	pipes  map[*autoPipe]struct{}
-	ctx    context.Context // of the tries, until Close
-	cancel context.CancelFunc
+	mu      sync.Mutex
+	trust   bool // UDP gets through, or nothing is known yet
+	proven  bool // an answer has come by it, since it is trusted
+	known   bool // and ever, since Close
+	alone   bool // TCP did not get through when it was used last, or was never used
+	trying  bool // UDP is being tried in the background
+	since   time.Time
+	next    time.Time     // it is not tried before
+	wait    time.Duration // after the next failure
+	limit   time.Duration // of the next try
+	timer   *time.Timer   // that tries it while somebody is on his way over TCP, these:
+	pipes   map[*autoPipe]struct{}
+	waiting map[*context.CancelCauseFunc]struct{} // messages, while alone
+	ctx     context.Context                       // of the tries, until Close
+	cancel  context.CancelFunc
 }
 
 var (
@@ -52,13 +62,13 @@ var (
 
 // NewAuto checks c, whose errors name the config's key, and connects nowhere yet.
 func NewAuto(c Config) (*Auto, error) {
-	a := &Auto{log: c.Log, trust: true, wait: retryFirst, pipes: make(map[*autoPipe]struct{})}
+	a := &Auto{log: c.Log, pipes: make(map[*autoPipe]struct{}), waiting: make(map[*context.CancelCauseFunc]struct{})}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
-	a.ctx, a.cancel = context.WithCancel(context.Background())
-	a.timer = time.AfterFunc(time.Hour, func() { a.overUDP(a.life()) })
+	a.timer = time.AfterFunc(time.Hour, a.tryAgain)
 	a.timer.Stop()
+	a.forget()
 	var err error
 	if a.Transport, err = fronted.New(c.Config); err != nil {
 		return nil, err
@@ -70,23 +80,109 @@ func NewAuto(c Config) (*Auto, error) {
 	return a, nil
 }
 
+// forget makes a know nothing. The caller holds the lock.
+func (a *Auto) forget() {
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.trust, a.proven, a.known, a.alone = true, false, false, true
+	a.next, a.wait, a.limit = time.Time{}, retryFirst, tryFirst
+	a.timer.Stop()
+}
+
+// Close implements relay.Transport. What was known of UDP is forgotten: the machine
+// may have woken up elsewhere.
+func (a *Auto) Close() {
+	a.mu.Lock()
+	a.cancel()
+	a.forget()
+	a.mu.Unlock()
+	a.Transport.Close()
+	a.udp.Close()
+}
+
 // Exchange implements relay.Transport.
 func (a *Auto) Exchange(ctx context.Context, x *relay.Exchange) error {
-	if !a.overUDP(ctx) {
-		err := a.Transport.Exchange(ctx, x)
-		if f, ok := err.(*relay.Failure); !ok || f.Kind != relay.Unreachable || ctx.Err() != nil || !a.back(ctx) {
+	const changes = 2 // of the way, at most
+	udp := a.overUDP(ctx)
+	for left := changes; ; left-- {
+		if !udp {
+			err := a.overTCP(ctx, x, left > 0)
+			if left == 0 || !a.back(ctx, err) {
+				return err
+			}
+		}
+		err := a.udp.Exchange(ctx, x)
+		if err == nil {
+			a.works()
+			return nil
+		}
+		f := a.failed(ctx, err)
+		if again := f.Untouched || x.Binary && !a.OverUDP(); left == 0 || !again { // what is binary may come twice
 			return err
 		}
+		udp = false
 	}
-	err := a.udp.Exchange(ctx, x)
-	if err == nil {
-		a.works()
-		return nil
+}
+
+// errTaken ends a message on its way over TCP, for it gets through by UDP.
+var errTaken = errors.New("UDP was faster")
+
+// overTCP is an exchange over TCP. While it is not known that TCP gets through, a
+// message changes over as soon as UDP does.
+func (a *Auto) overTCP(ctx context.Context, x *relay.Exchange, mayChange bool) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.mu.Lock()
+	races := mayChange && x.Binary && a.alone && !a.trust
+	if races {
+		a.waiting[&cancel] = struct{}{}
+		a.arm()
 	}
-	if f := a.failed(ctx, err); f.Untouched || x.Binary && !a.OverUDP() { // what is binary may come twice
-		return a.Transport.Exchange(ctx, x)
+	a.mu.Unlock()
+	err := a.Transport.Exchange(ctx, x)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.waiting, &cancel)
+	switch {
+	case err == nil:
+		a.reached()
+	case isUnreachable(err):
+		a.alone = true
 	}
 	return err
+}
+
+// reached notes that TCP gets through. The caller holds the lock.
+func (a *Auto) reached() {
+	if a.alone {
+		a.alone = false
+		if !a.trust && !a.trying {
+			a.retry() // not as soon as was meant
+		}
+	}
+}
+
+func isUnreachable(err error) bool {
+	f, ok := errors.AsType[*relay.Failure](err)
+	return ok && f.Kind == relay.Unreachable
+}
+
+// back reports whether an exchange that has failed over TCP is to go by UDP, for TCP
+// does not get through, and UDP does now.
+func (a *Auto) back(ctx context.Context, err error) bool {
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return false
+	case errors.Is(err, errTaken):
+		return true
+	case !isUnreachable(err):
+		return false
+	}
+	a.mu.Lock()
+	if !a.trust {
+		a.trust, a.since = true, time.Now()
+	}
+	a.mu.Unlock()
+	return a.overUDP(ctx)
 }
 
 // Pipe implements relay.Piper.
@@ -109,84 +205,90 @@ func (a *Auto) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser, erro
 	return a.keep(p), nil
 }
 
-// Close implements relay.Transport. What was known of UDP is forgotten: the machine
-// may have woken up elsewhere.
-func (a *Auto) Close() {
-	a.mu.Lock()
-	a.cancel()
-	a.ctx, a.cancel = context.WithCancel(context.Background())
-	a.trust, a.proven, a.next, a.wait = true, false, time.Time{}, retryFirst
-	a.timer.Stop()
-	a.mu.Unlock()
-	a.Transport.Close()
-	a.udp.Close()
-}
-
-func (a *Auto) life() context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.ctx
-}
-
 // overUDP chooses the way of the next exchange.
 func (a *Auto) overUDP(ctx context.Context) bool {
 	a.mu.Lock()
-	if !a.trust {
-		if !a.trying && !time.Now().Before(a.next) {
-			a.trying = true
-			go a.try(a.ctx)
-		}
-		a.mu.Unlock()
+	trust := a.trust
+	a.mu.Unlock()
+	if !trust {
+		a.tryAgain()
 		return false
 	}
-	a.mu.Unlock()
 	start, cancel := context.WithTimeout(ctx, headStart)
 	defer cancel()
 	err := a.udp.pool.connect(start)
-	switch {
-	case err == nil:
-		return true
-	case ctx.Err() != nil: // whoever asks has given up
+	if err == nil || ctx.Err() != nil { // whoever asks has given up
 		return true
 	}
 	a.lost(err)
 	return false
 }
 
-// try connects by UDP in the background.
-func (a *Auto) try(ctx context.Context) {
-	err := a.udp.pool.handshake(ctx)
+// tryAgain tries UDP in the background, if that is due.
+func (a *Auto) tryAgain() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.trying = false
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
-		a.retry()
-	default:
-		a.trust, a.since = true, time.Now()
-		for p := range a.pipes { // the next one goes by UDP
-			go p.Close()
+	if !a.trust && !a.trying && !time.Now().Before(a.next) {
+		a.try()
+	}
+}
+
+// try connects by UDP in the background. The caller holds the lock.
+func (a *Auto) try() {
+	a.trying = true
+	ctx, limit := a.ctx, a.limit
+	a.limit *= 2
+	go func() {
+		handshake, cancel := context.WithTimeout(ctx, limit)
+		err := a.udp.pool.handshake(handshake)
+		cancel()
+		if err != nil {
+			a.udp.pool.dialAnew()
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.trying = false
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			a.retry()
+		default:
+			a.takeOver()
+		}
+	}()
+}
+
+// takeOver has UDP carry what is on its way over TCP, but for pipes if no answer has
+// ever come by it: somebody may answer there who is not the relay. The caller holds the
+// lock.
+func (a *Auto) takeOver() {
+	a.trust, a.since, a.limit = true, time.Now(), tryFirst
+	for cancel := range a.waiting {
+		(*cancel)(errTaken)
+	}
+	if a.known {
+		for p := range a.pipes {
+			go p.Close() // the next one goes by UDP
 		}
 	}
 }
 
 // retry has UDP tried again, later. The caller holds the lock.
 func (a *Auto) retry() {
-	a.next = time.Now().Add(a.wait)
-	if len(a.pipes) > 0 {
-		a.timer.Reset(a.wait)
+	if a.alone {
+		a.next = time.Now().Add(retryAlone)
+	} else {
+		a.next = time.Now().Add(a.wait)
+		a.wait = min(2*a.wait, retryMost)
 	}
-	a.wait = min(2*a.wait, retryMost)
+	a.arm()
 }
 
-// back tries UDP at once, for TCP does not get through at all, and reports whether it
-// does.
-func (a *Auto) back(ctx context.Context) bool {
-	a.mu.Lock()
-	a.trust, a.since = true, time.Now()
-	a.mu.Unlock()
-	return a.overUDP(ctx)
+// arm sets the timer if somebody is on his way over TCP. The caller holds the lock.
+func (a *Auto) arm() {
+	if !a.trust && !a.trying && len(a.pipes)+len(a.waiting) > 0 {
+		a.timer.Reset(max(0, time.Until(a.next)))
+	}
 }
 
 // works notes that UDP has brought an answer.
@@ -194,7 +296,7 @@ func (a *Auto) works() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.trust && !a.proven {
-		a.proven, a.since = true, time.Now()
+		a.proven, a.known, a.since = true, true, time.Now()
 		a.log.Info("deployment is reached by HTTP/3", "deployment", a.udp.name)
 	}
 }
@@ -229,15 +331,16 @@ func (a *Auto) lost(why error) {
 		}
 	}
 	a.trust, a.proven = false, false
-	if errors.Is(why, errLossy) {
-		a.wait = retryMost
+	switch {
+	case a.trying:
+	case a.udp.pool.connecting(): // it may just be slow
+		a.try()
+	default:
+		if errors.Is(why, errLossy) {
+			a.wait = retryMost
+		}
+		a.retry()
 	}
-	if a.udp.pool.connecting() { // it may just be slow
-		a.trying = true
-		go a.try(a.ctx)
-		return
-	}
-	a.retry()
 }
 
 // OverUDP reports whether exchanges go by HTTP/3 now, as far as is known.
@@ -258,12 +361,11 @@ func (a *Auto) keep(p io.ReadWriteCloser) *autoPipe {
 	defer a.mu.Unlock()
 	kept := &autoPipe{p, a}
 	a.pipes[kept] = struct{}{}
-	switch {
-	case a.trust: // it has come back meanwhile
+	if a.trust && a.known { // it has come back meanwhile
 		go kept.Close()
-	case !a.trying:
-		a.timer.Reset(max(0, time.Until(a.next)))
 	}
+	a.reached()
+	a.arm()
 	return kept
 }
 

@@ -48,7 +48,8 @@ type conn struct {
 	closing   sync.Once
 	pulse     *pulse // nil if there is no other way
 
-	uses    int  // requests under way
+	uses    int  // requests under way,
+	once    int  // of which so many may not go twice
 	retired bool // takes no more of them
 	idle    *time.Timer
 }
@@ -183,17 +184,14 @@ func (c *conn) close() {
 	})
 }
 
-// watch has the connection end when nothing comes on it any more or, if yield, when
-// too many packets get lost. lost is told before that.
+// watch has lost told when nothing comes on the connection any more or, if yield, when
+// too many packets get lost.
 func (c *conn) watch(yield bool, lost func(why error)) {
 	var loss *gso.Loss
 	if yield {
 		loss = new(gso.Loss)
 	}
-	c.pulse = newPulse(c.quic.ConnectionStats, loss, func(why error) {
-		lost(why)
-		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), why.Error())
-	})
+	c.pulse = newPulse(c.quic.ConnectionStats, loss, lost)
 }
 
 // dialError is the failure of a handshake, of which QUIC's timeouts are made what

@@ -162,7 +162,7 @@ func TestNodePipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	r, o := link.NewReader(p), keys.Opener(link.Down)
+	r, o := link.NewReader(p, nil), keys.Opener(link.Down)
 	if kind, err := r.Kind(); kind != link.KindPiped || err != nil {
 		t.Fatalf("%#x, %v", kind, err)
 	}

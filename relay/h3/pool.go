@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"relaymux/relay/fronted"
 )
@@ -60,17 +61,23 @@ func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, p.host) {
 		return nil, fmt.Errorf("a request for %s on a connection to %s", req.URL.Host, p.host)
 	}
-	early := fronted.IsMessage(req)
+	message := fronted.IsMessage(req)
+	early, once := message, 0
+	if !message {
+		once = 1
+	}
 	for try := 1; ; try++ {
 		c, err := p.get(req.Context())
 		if err != nil {
 			return nil, err
 		}
+		p.counts(c, once)
 		resp, err := c.roundTrip(req, early)
 		if err == nil {
-			resp.Body = &body{resp.Body, sync.OnceFunc(func() { p.release(c) })}
+			resp.Body = &body{resp.Body, sync.OnceFunc(func() { p.counts(c, -once); p.release(c) })}
 			return resp, nil
 		}
+		p.counts(c, -once)
 		again, ok := errors.AsType[*unusedError](err)
 		if errors.Is(err, quic.Err0RTTRejected) {
 			p.setLate()
@@ -206,6 +213,23 @@ func (p *pool) handshake(ctx context.Context) error {
 	}
 }
 
+// dialAnew has the next request begin another connection than the one that is being
+// made.
+func (p *pool) dialAnew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forsakeDialing()
+}
+
+// forsakeDialing retires the connection that is being made. The caller holds the lock.
+func (p *pool) forsakeDialing() {
+	if p.dialing != nil {
+		p.dialing.retired = true
+		p.dialing.forsake()
+		p.dialing = nil
+	}
+}
+
 // connecting reports whether a connection is being made.
 func (p *pool) connecting() bool {
 	p.mu.Lock()
@@ -229,19 +253,38 @@ func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
 		}
 		c.idle = time.AfterFunc(idleLimit, func() { p.drop(c) })
 		if p.lost != nil {
-			c.watch(p.yield, func(why error) {
-				p.lost(why)
-				p.drop(c)
-			})
+			c.watch(p.yield, func(why error) { p.giveUp(c, why) })
 		}
 		context.AfterFunc(c.quic.Context(), func() {
-			if p.lost != nil && yielded(context.Cause(c.quic.Context())) {
-				p.lost(errLossy)
+			if yielded(context.Cause(c.quic.Context())) {
+				p.giveUp(c, errLossy)
 			}
 			p.drop(c)
 		})
 	}
 	close(d.done)
+}
+
+// giveUp has c take no more requests, for there is a better way, and ends those of it
+// that may go once more.
+func (p *pool) giveUp(c *conn, why error) {
+	p.mu.Lock()
+	past, once := p.current != nil && p.current != c, c.once
+	p.mu.Unlock()
+	p.drop(c)
+	if !past && p.lost != nil {
+		p.lost(why)
+	}
+	if once == 0 { // else they may still be answered
+		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), why.Error())
+	}
+}
+
+// counts notes that a request that may not go twice begins, or has ended.
+func (p *pool) counts(c *conn, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.once += n
 }
 
 // release says that a request is over.
@@ -285,11 +328,7 @@ func (c *conn) stop() {
 func (p *pool) CloseIdleConnections() {
 	p.mu.Lock()
 	c := p.current
-	if p.dialing != nil {
-		p.dialing.retired = true
-		p.dialing.forsake()
-		p.dialing = nil
-	}
+	p.forsakeDialing()
 	p.mu.Unlock()
 	if c != nil {
 		p.drop(c)

@@ -18,6 +18,9 @@ const (
 	pulseLeast = 300 * time.Millisecond
 	pulseTrips = 3
 	pulseMore  = 100 * time.Millisecond
+
+	pulseGuess   = 100 * time.Millisecond // a round trip that quic-go has not measured,
+	pulseUnknown = time.Second            // and what it is taken for here
 )
 
 var (
@@ -32,7 +35,7 @@ type pulse struct {
 	lost  func(why error) // called once
 
 	mu      sync.Mutex
-	loss    *gso.Loss // nil: the other way would lose as much
+	loss    *gso.Loss // nil: the other way would do no better
 	timer   *time.Timer
 	running bool      // it is
 	mark    uint64    // packets that had come when what waits for an answer was sent
@@ -73,8 +76,13 @@ func (p *pulse) lossy() bool {
 	return p.over
 }
 
+// patience is how long nothing at all may come. Without a sample quic-go tells a guess.
 func patience(s quic.ConnectionStats) time.Duration {
-	return max(pulseLeast, pulseTrips*s.SmoothedRTT+pulseMore)
+	trip := s.SmoothedRTT
+	if trip == pulseGuess && s.MeanDeviation == 0 {
+		trip = pulseUnknown
+	}
+	return max(pulseLeast, pulseTrips*trip+pulseMore)
 }
 
 func (p *pulse) expire() {

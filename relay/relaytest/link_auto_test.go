@@ -1,9 +1,13 @@
 package relaytest
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,9 +19,15 @@ import (
 // datagrams of which each way takes 25 ms, unless get is called with false.
 func eitherWay(t *testing.T, test func(t *testing.T, s *Stack, get func(through bool), over func() bool)) {
 	t.Helper()
-	virtual(t, StackConfig{Link: true, TLS: true, HTTP: "auto"}, func(t *testing.T, s *Stack) {
+	eitherWayOf(t, StackConfig{Link: true}, 25*time.Millisecond, test)
+}
+
+func eitherWayOf(t *testing.T, c StackConfig, delay time.Duration, test func(t *testing.T, s *Stack, get func(through bool), over func() bool)) {
+	t.Helper()
+	c.TLS, c.HTTP = true, "auto"
+	virtual(t, c, func(t *testing.T, s *Stack) {
 		get := func(through bool) {
-			p := Path{Delay: 25 * time.Millisecond}
+			p := Path{Delay: delay}
 			if !through {
 				p.Lose = 1
 			}
@@ -136,6 +146,78 @@ func TestHostile76_UDPBlocked(t *testing.T) {
 	})
 }
 
+// TestUDPAlone: where TCP does not get through, be it refused or not answered at all,
+// everything goes by UDP, and again as soon as that is back after a gap.
+func TestUDPAlone(t *testing.T) {
+	for name, dial := range map[string]func(context.Context, string, string) (net.Conn, error){
+		"refused": func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED },
+		"silent": func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		},
+	} {
+		for _, delay := range []time.Duration{25 * time.Millisecond, 300 * time.Millisecond} {
+			t.Run(fmt.Sprint(name, " ", delay), func(t *testing.T) {
+				eitherWayOf(t, StackConfig{Link: true, Dial: dial}, delay, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+					c := open(t, s.Connect, s.serve(t, Echo))
+					if took := ask(t, c, "first"); took > 4*time.Second {
+						t.Errorf("the first answer took %v", took)
+					}
+					for range 5 {
+						time.Sleep(10 * time.Second)
+						get(false)
+						time.AfterFunc(3*time.Second, func() { get(true) })
+						if took := ask(t, c, "in a gap"); took > 8*time.Second {
+							t.Errorf("an answer took %v", took)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestUDPGapJSON: on the JSON wire, whose batches may not go twice, what is on its way
+// by UDP is left there when that is silent for a while.
+func TestUDPGapJSON(t *testing.T) {
+	const n = 300
+	for at := range 10 {
+		eitherWayOf(t, StackConfig{}, 25*time.Millisecond, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+			var all sync.WaitGroup
+			for range 10 {
+				all.Go(func() { catch(t, open(t, s.Connect, s.serve(t, drip(n))), n) })
+			}
+			time.Sleep(time.Second + time.Duration(at)*5*time.Millisecond)
+			get(false)
+			time.Sleep(450 * time.Millisecond)
+			get(true)
+			all.Wait()
+		})
+	}
+}
+
+// TestUDPDiesIdle: what a server says by itself comes though UDP has been cut off while
+// nothing happened.
+func TestUDPDiesIdle(t *testing.T) {
+	eitherWay(t, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+		spoken := make(chan time.Time, 1)
+		c := open(t, s.Connect, s.serve(t, func(c net.Conn) {
+			time.Sleep(25 * time.Second)
+			spoken <- time.Now()
+			_, _ = c.Write([]byte("hello"))
+			_, _ = io.Copy(io.Discard, c)
+		}))
+		time.Sleep(20 * time.Second)
+		get(false)
+		if _, err := c.Read(make([]byte, 10)); err != nil {
+			t.Error(err)
+		}
+		if late := time.Since(<-spoken); late > 20*time.Second {
+			t.Errorf("it came %v late", late)
+		}
+	})
+}
+
 // TestUDPLoses: where UDP loses one packet in fifty, a download or an upload goes by TCP
 // soon, and for ten minutes.
 func TestUDPLoses(t *testing.T) {
@@ -156,13 +238,23 @@ func TestUDPLoses(t *testing.T) {
 				if over() {
 					t.Error("still by HTTP/3")
 				}
-				get(true)
-				time.Sleep(9 * time.Minute)
-				if over() {
-					t.Error("too soon by HTTP/3 again")
+				time.Sleep(time.Second)
+				if got := carry(t, s); got.value < 50 {
+					t.Errorf("%.2f MB/s by TCP", got.value)
 				}
+				slow := 0
+				for range 8 { // it is tried again every ten minutes, and given up again
+					time.Sleep(4 * time.Minute)
+					if carry(t, s).value < 50 {
+						slow++
+					}
+				}
+				if slow > 4 {
+					t.Errorf("%d transfers of 8 were slow", slow)
+				}
+				get(true)
 				c := open(t, s.Connect, s.serve(t, Echo))
-				for range 4 {
+				for range 11 {
 					ask(t, c, "hello")
 					time.Sleep(time.Minute)
 				}

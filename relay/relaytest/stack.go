@@ -51,8 +51,11 @@ type StackConfig struct {
 	Confirmed bool
 	Users     []socks.User
 	TLS       bool   // towards the node, and towards the relay if it only has workers
-	HTTP      string // that the client speaks, as in its config; "3" and "auto" want TLS
+	HTTP      string // that the client speaks, as in its config; "3" and "auto" want TLS; in memory TCP is said to have BBR
 	IPv6      bool   // all parts are on ::1, not on 127.0.0.1
+
+	// Dial is how the client connects over TCP; nil is by the Stack's network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Foreign is served where else the node would be, if not nil: a node of
 	// another program, or one that comes and goes. Stack.Node is nil then.
@@ -150,7 +153,7 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 		return "", err
 	}
 	if s.config.HTTP == "3" || s.config.HTTP == "auto" {
-		q := exit.QUIC{Yield: true, UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}
+		q := exit.QUIC{Yield: s.config.Memory != nil, UDP: gso.Options{GSO: true, GRO: true, Stats: s.NodeQUIC}}
 		if m := s.config.Memory; m != nil {
 			if q.Socket, err = m.ListenPacket(ln.Addr().String()); err != nil {
 				return "", err
@@ -244,8 +247,12 @@ func testCertificate() tls.Certificate {
 }
 
 func (s *Stack) addDeployment(name, key string, u *url.URL) error {
+	dial := s.config.Dial
+	if dial == nil {
+		dial = s.Dial
+	}
 	t, err := s.transport(fronted.Config{
-		Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, HTTP: s.config.HTTP, Dial: s.Dial})
+		Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, HTTP: s.config.HTTP, Dial: dial})
 	if err != nil {
 		return err
 	}
@@ -255,7 +262,7 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 }
 
 func (s *Stack) transport(c fronted.Config) (carrier, error) {
-	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Yield: true, Log: s.config.Log}
+	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Yield: s.config.Memory != nil, Log: s.config.Log}
 	if m := s.config.Memory; m != nil {
 		q.Listen = func(context.Context) (net.PacketConn, error) { return m.ListenPacket("127.0.0.1:0") }
 	}
