@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/bits"
 	"net"
 	"net/netip"
 	"net/url"
@@ -493,7 +494,7 @@ func transport(d *config.Deployment, udp *config.UDP, log *slog.Logger, quic *st
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	}
-	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: true, Yield: gso.BBR(), Log: log}
+	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: bits.UintSize == 64, Yield: gso.BBR(), Log: log}
 	switch {
 	case d.HTTP == "3":
 		return h3.New(q)

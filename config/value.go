@@ -90,6 +90,9 @@ func (p *Pin) UnmarshalText(text []byte) error {
 		return nil
 	}
 	s := string(text)
+	if _, after, ok := strings.Cut(s, "Fingerprint="); ok { // as openssl prints it
+		s = after
+	}
 	if b, err := hex.DecodeString(strings.ReplaceAll(s, ":", "")); err == nil && len(b) == pinSize {
 		*p = b
 		return nil
@@ -98,7 +101,7 @@ func (p *Pin) UnmarshalText(text []byte) error {
 		*p = b
 		return nil
 	}
-	return errors.New("is not a SHA-256; write its 64 hex digits, or its 32 bytes in base64")
+	return errors.New("is not a SHA-256; write its 64 hex digits, with or without colons, or its 32 bytes in base64")
 }
 
 // MarshalText is the hex form.

@@ -61,7 +61,7 @@ func TestPin(t *testing.T) {
 		colons = append(colons, strings.ToUpper(want[i:i+2]))
 	}
 	for _, text := range []string{
-		want, strings.Join(colons, ":"),
+		want, strings.Join(colons, ":"), "sha256 Fingerprint=" + strings.Join(colons, ":"),
 		"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
 	} {
 		var p Pin

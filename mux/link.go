@@ -380,7 +380,7 @@ func (l *linkLoop) breakLink() {
 	for _, s := range old.All() {
 		switch u := s.User.(type) {
 		case *Stream:
-			u.fail(ErrReset)
+			u.fail(errBegan)
 			l.letGo(&u.fl.flow)
 		case *UDP:
 			u.lk.s, u.fl.state = nil, fresh // the next datagram opens another

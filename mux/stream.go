@@ -19,6 +19,7 @@ var (
 	ErrLost = errors.New("a relay lost an answer of this connection")
 	// ErrStopped: the program stops.
 	ErrStopped = errors.New("proxy is stopping")
+	errBegan   = errors.New("the node began anew, or the link ended")
 	errAborted = errors.New("given up by the application")
 	errNoRoom  = errors.New("the smallest op does not fit into a body: max_bytes is too small for it")
 )

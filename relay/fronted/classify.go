@@ -47,7 +47,7 @@ func byStatus(status int, body []byte) *relay.Failure {
 		f.Kind, f.Untouched = relay.TooLarge, true
 		f.Hint = "set max_bytes in [batch] to what the relay accepts"
 	case status == http.StatusNotFound:
-		f.Kind, f.Hint = relay.Refused, "wrong url, or the node does not know the key, or the secret under [link], any more"
+		f.Kind, f.Hint = relay.Refused, "the node was started anew, and this passes; or wrong url; or the node does not know the key, or the secret under [link], any more"
 	case status >= 400 && status < 500:
 		f.Kind, f.Hint = relay.Refused, "check the url and who may use the deployment"
 	case status >= 500:

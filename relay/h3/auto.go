@@ -39,11 +39,12 @@ type Auto struct {
 	log                *slog.Logger
 
 	mu      sync.Mutex
-	trust   bool // UDP gets through, or nothing is known yet
-	proven  bool // an answer has come by it, since it is trusted
-	known   bool // and ever, since Close
-	alone   bool // TCP did not get through when it was used last, or was never used
-	trying  bool // UDP is being tried in the background
+	trust   bool  // UDP gets through, or nothing is known yet
+	why     error // it is not trusted
+	proven  bool  // an answer has come by it, since it is trusted
+	known   bool  // and ever, since Close
+	alone   bool  // TCP did not get through when it was used last, or was never used
+	trying  bool  // UDP is being tried in the background
 	since   time.Time
 	next    time.Time     // it is not tried before
 	wait    time.Duration // after the next failure
@@ -155,6 +156,9 @@ func (a *Auto) overTCP(ctx context.Context, x *relay.Exchange, mayChange bool) e
 func (a *Auto) reached() {
 	if a.alone {
 		a.alone = false
+		if !a.trust && !a.known {
+			a.log.Info("deployment is reached by TCP", "deployment", a.udp.name, "by_udp", a.why.Error())
+		}
 		if !a.trust && !a.trying {
 			a.retry() // not as soon as was meant
 		}
@@ -330,7 +334,7 @@ func (a *Auto) lost(why error) {
 			a.wait = retryFirst
 		}
 	}
-	a.trust, a.proven = false, false
+	a.trust, a.proven, a.why = false, false, why
 	switch {
 	case a.trying:
 	case a.udp.pool.connecting(): // it may just be slow

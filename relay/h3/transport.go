@@ -31,7 +31,8 @@ type Config struct {
 	// of a connection that resumes another (0-RTT): what comes after a pause then
 	// costs no round trip more. quic-go v0.65 has a data race there, of a stream
 	// that is opened while the answer comes in (its issue 4303): what is read is
-	// the server's old or new limits.
+	// the server's old or new limits, which is one number where a machine's words have
+	// 64 bits.
 	Early bool
 
 	// Yield has an Auto go over TCP for a while when packets get lost: it says that

@@ -218,6 +218,29 @@ func TestUDPDiesIdle(t *testing.T) {
 	})
 }
 
+// TestEarly: the first click after a pause costs one round trip, though the connection
+// is gone: it goes in the first flight of the next.
+func TestEarly(t *testing.T) {
+	if raceEnabled {
+		t.Skip("see h3.Config.Early")
+	}
+	const way = 25 * time.Millisecond
+	eitherWayOf(t, StackConfig{Link: true, Early: true}, way, func(t *testing.T, s *Stack, get func(bool), over func() bool) {
+		echo := s.serve(t, Echo)
+		for i := range 3 {
+			c := open(t, s.Connect, echo)
+			if took := ask(t, c, "click"); i > 0 && took > 3*way {
+				t.Errorf("an answer took %v", took)
+			}
+			c.Close()
+			time.Sleep(5 * time.Minute)
+		}
+		if !over() {
+			t.Error("not by HTTP/3")
+		}
+	})
+}
+
 // TestUDPLoses: where UDP loses one packet in fifty, a download or an upload goes by TCP
 // soon, and for ten minutes.
 func TestUDPLoses(t *testing.T) {

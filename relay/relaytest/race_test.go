@@ -11,3 +11,5 @@ func raced[T any](name string, ways []T) []T {
 	i := len(name) % len(ways)
 	return ways[i : i+1]
 }
+
+const raceEnabled = true

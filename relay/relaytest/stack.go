@@ -52,6 +52,7 @@ type StackConfig struct {
 	Users     []socks.User
 	TLS       bool   // towards the node, and towards the relay if it only has workers
 	HTTP      string // that the client speaks, as in its config; "3" and "auto" want TLS; in memory TCP is said to have BBR
+	Early     bool   // h3.Config.Early
 	IPv6      bool   // all parts are on ::1, not on 127.0.0.1
 
 	// Dial is how the client connects over TCP; nil is by the Stack's network.
@@ -262,7 +263,7 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 }
 
 func (s *Stack) transport(c fronted.Config) (carrier, error) {
-	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Yield: s.config.Memory != nil, Log: s.config.Log}
+	q := h3.Config{Config: c, UDP: gso.Options{GSO: true, GRO: true, Stats: s.QUIC}, Early: s.config.Early, Yield: s.config.Memory != nil, Log: s.config.Log}
 	if m := s.config.Memory; m != nil {
 		q.Listen = func(context.Context) (net.PacketConn, error) { return m.ListenPacket("127.0.0.1:0") }
 	}

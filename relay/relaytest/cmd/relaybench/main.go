@@ -97,7 +97,11 @@ func (o *options) tell(out io.Writer, now, old *report) error {
 		return nil
 	}
 	changes, worse := compare(now, old, figures, o.ways)
-	fmt.Fprintf(out, "\nCompared with %s\n\n", old.head())
+	fmt.Fprintf(out, "\nCompared with %s\nWhat is compared is what stands in brackets, and memory.\n", old.head())
+	if now.Seconds != old.Seconds || now.SizeMB != old.SizeMB || now.CPUs != old.CPUs {
+		fmt.Fprintln(out, "The settings or the machine differ: this is rough.")
+	}
+	fmt.Fprintln(out)
 	o.print(out, changes)
 	if worse == 0 {
 		return nil
