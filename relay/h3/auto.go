@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"relaymux/relay"
@@ -37,6 +38,8 @@ type Auto struct {
 	*fronted.Transport // over TCP
 	udp                *Transport
 	log                *slog.Logger
+
+	pipesByTCP atomic.Bool // whatever exchanges do
 
 	mu      sync.Mutex
 	trust   bool  // UDP gets through, or nothing is known yet
@@ -84,6 +87,7 @@ func NewAuto(c Config) (*Auto, error) {
 // forget makes a know nothing. The caller holds the lock.
 func (a *Auto) forget() {
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.pipesByTCP.Store(false)
 	a.trust, a.proven, a.known, a.alone = true, false, false, true
 	a.next, a.wait, a.limit = time.Time{}, retryFirst, tryFirst
 	a.timer.Stop()
@@ -189,9 +193,10 @@ func (a *Auto) back(ctx context.Context, err error) bool {
 	return a.overUDP(ctx)
 }
 
-// Pipe implements relay.Piper.
+// Pipe implements relay.Piper. Somebody on the way may let pipes through by one of both
+// alone: after one that has failed the next one takes the other.
 func (a *Auto) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser, error) {
-	if a.overUDP(ctx) {
+	if !a.pipesByTCP.Load() && a.overUDP(ctx) {
 		p, err := a.udp.Pipe(ctx, first)
 		if err == nil {
 			a.works()
@@ -199,11 +204,13 @@ func (a *Auto) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser, erro
 		}
 		a.failed(ctx, err)
 		if a.OverUDP() {
+			a.pipesByTCP.Store(ctx.Err() == nil)
 			return nil, err
 		}
 	}
 	p, err := a.Transport.Pipe(ctx, first)
 	if err != nil {
+		a.pipesByTCP.Store(false)
 		return nil, err
 	}
 	return a.keep(p), nil
@@ -270,7 +277,7 @@ func (a *Auto) takeOver() {
 	for cancel := range a.waiting {
 		(*cancel)(errTaken)
 	}
-	if a.known {
+	if a.known && !a.pipesByTCP.Load() {
 		for p := range a.pipes {
 			go p.Close() // the next one goes by UDP
 		}
@@ -365,7 +372,7 @@ func (a *Auto) keep(p io.ReadWriteCloser) *autoPipe {
 	defer a.mu.Unlock()
 	kept := &autoPipe{p, a}
 	a.pipes[kept] = struct{}{}
-	if a.trust && a.known { // it has come back meanwhile
+	if a.trust && a.known && !a.pipesByTCP.Load() { // it has come back meanwhile
 		go kept.Close()
 	}
 	a.reached()

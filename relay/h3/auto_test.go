@@ -145,6 +145,48 @@ func TestAutoCut(t *testing.T) {
 	b.came(1, 2)
 }
 
+// Somebody lets pipes through by TCP alone.
+func TestAutoPipes(t *testing.T) {
+	b := newBoth(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.ContentLength < 0 {
+			w.WriteHeader(http.StatusLengthRequired)
+			return
+		}
+		echo(w, req)
+	}, func(w http.ResponseWriter, req *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.Header().Set("Content-Type", "application/octet-stream")
+		p := make([]byte, 5)
+		for {
+			if _, err := io.ReadFull(req.Body, p); err != nil {
+				return
+			}
+			_, _ = w.Write(p)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	b.must(true)
+	if _, err := b.auto.Pipe(t.Context(), []byte("hello")); err == nil {
+		t.Fatal("a pipe by UDP")
+	}
+	p, err := b.auto.Pipe(t.Context(), []byte("hello"))
+	b.check(err)
+	defer p.Close()
+	b.must(true)
+	b.auto.mu.Lock()
+	b.auto.takeOver() // as after a try
+	b.auto.mu.Unlock()
+	for range 3 {
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(p, got); err != nil || string(got) != "hello" {
+			t.Fatal(string(got), err)
+		}
+		_, err := io.WriteString(p, "hello")
+		b.check(err)
+	}
+	b.came(3, 1)
+}
+
 // TCP is better as long as it is there.
 func TestAutoLossy(t *testing.T) {
 	b := newBoth(t, echo, echo)
