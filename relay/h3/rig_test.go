@@ -177,6 +177,7 @@ type road struct {
 	far    *net.UDPConn
 	client *net.UDPAddr
 	cut    bool
+	held   sync.Mutex // keeps back what comes down while it is locked
 	work   sync.WaitGroup
 }
 
@@ -248,10 +249,12 @@ func (w *road) down(far *net.UDPConn) {
 			}
 			return
 		}
+		w.held.Lock()
 		w.mu.Lock()
 		if !w.cut {
 			_, _ = w.near.WriteToUDP(b[:n], w.client)
 		}
 		w.mu.Unlock()
+		w.held.Unlock()
 	}
 }

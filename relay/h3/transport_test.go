@@ -135,11 +135,16 @@ func skipRace(t *testing.T) {
 func TestEarly(t *testing.T) {
 	skipRace(t)
 	methods := make(chan string, 10)
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+	var w *road
+	r := newRig(t, func(rw http.ResponseWriter, req *http.Request) {
 		methods <- req.Method
-		echo(w, req)
+		if req.Method == methodQuery {
+			w.held.Unlock() // the first word of the server
+		}
+		echo(rw, req)
 	})
-	tr := r.transportOf(func(c *Config) { c.Early = true })
+	w = newRoad(r)
+	tr := r.transportOf(func(c *Config) { c.Early, c.ConnectTo = true, w.near.LocalAddr().String() })
 	batch := func() {
 		t.Helper()
 		if _, f := r.carry(t.Context(), tr, &relay.Exchange{Body: []byte("{}")}); f != nil {
@@ -147,6 +152,9 @@ func TestEarly(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"POST", methodQuery, methodQuery} {
+		if want == methodQuery {
+			w.held.Lock()
+		}
 		r.must(tr, "early")
 		if got := <-methods; got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -174,17 +182,24 @@ func TestEarly(t *testing.T) {
 func TestEarlyRefused(t *testing.T) {
 	skipRace(t)
 	var queries atomic.Int32
-	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
+	var w *road
+	r := newRig(t, func(rw http.ResponseWriter, req *http.Request) {
 		if req.Method == methodQuery {
+			w.held.Unlock()
 			queries.Add(1)
-			w.WriteHeader(http.StatusMethodNotAllowed)
+			rw.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
-		echo(w, req)
+		echo(rw, req)
 	})
-	tr := r.transportOf(func(c *Config) { c.Early = true })
-	for range 3 {
+	w = newRoad(r)
+	tr := r.transportOf(func(c *Config) { c.Early, c.ConnectTo = true, w.near.LocalAddr().String() })
+	for i := range 3 {
+		if i > 0 {
+			w.held.Lock()
+		}
 		r.must(tr, "again")
+		r.must(tr, "by which time the ticket is there")
 		tr.Close()
 	}
 	if n := queries.Load(); n != 2 {
