@@ -396,23 +396,26 @@ func TestFailures(t *testing.T) {
 		kind      relay.Kind
 		untouched bool
 		hint      string // part of it
+		waits     bool   // for the limit, which is short then
 	}{
-		"silence":     {func(c *Config) { c.ConnectTo = dead.LocalAddr().String() }, relay.Unreachable, true, "UDP may be blocked"},
-		"no name":     {func(c *Config) { c.ConnectTo = "nowhere.invalid" }, relay.Unreachable, true, "connect_to"},
-		"no route":    {func(c *Config) { c.Listen = fails(net.UnknownNetworkError("x")) }, relay.Unreachable, true, ""},
-		"another pin": {func(c *Config) { c.PinSHA256 = make([]byte, 32) }, relay.Unreachable, true, "pin_sha256"},
-		"unknown CA":  {func(c *Config) { c.RootCAs = nil }, relay.Unreachable, true, "ca_file"},
-		"other name":  {func(c *Config) { c.ServerName = "other.test" }, relay.Unreachable, true, "server_name"},
-		"404":         {at("/missing"), relay.Refused, false, "wrong url"},
-		"too large":   {func(c *Config) { c.URL.Path, c.MaxAnswer = "/large", 99_999 }, relay.TooLarge, false, ""},
-		"no answer":   {at("/silent"), relay.Timeout, false, "exchange_limit"},
-		"a gap":       {at("/stalls"), relay.Timeout, false, ""},
-		"broken off":  {at("/breaks"), relay.Broken, false, ""},
-		"a page":      {at("/page"), relay.Decoy, false, "url"},
+		"silence":     {func(c *Config) { c.ConnectTo = dead.LocalAddr().String() }, relay.Unreachable, true, "UDP may be blocked", true},
+		"no name":     {func(c *Config) { c.ConnectTo = "nowhere.invalid" }, relay.Unreachable, true, "connect_to", false},
+		"no route":    {func(c *Config) { c.Listen = fails(net.UnknownNetworkError("x")) }, relay.Unreachable, true, "", false},
+		"another pin": {func(c *Config) { c.PinSHA256 = make([]byte, 32) }, relay.Unreachable, true, "pin_sha256", false},
+		"unknown CA":  {func(c *Config) { c.RootCAs = nil }, relay.Unreachable, true, "ca_file", false},
+		"other name":  {func(c *Config) { c.ServerName = "other.test" }, relay.Unreachable, true, "server_name", false},
+		"404":         {at("/missing"), relay.Refused, false, "wrong url", false},
+		"too large":   {func(c *Config) { c.URL.Path, c.MaxAnswer = "/large", 99_999 }, relay.TooLarge, false, "", false},
+		"no answer":   {at("/silent"), relay.Timeout, false, "exchange_limit", true},
+		"a gap":       {at("/stalls"), relay.Timeout, false, "", true},
+		"broken off":  {at("/breaks"), relay.Broken, false, "", false},
+		"a page":      {at("/page"), relay.Decoy, false, "url", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := r.transportOf(func(c *Config) {
-				c.ExchangeLimit = 600 * time.Millisecond
+				if tt.waits {
+					c.ExchangeLimit = 600 * time.Millisecond
+				}
 				tt.change(c)
 			})
 			start := time.Now()
