@@ -29,7 +29,7 @@ func (l *linkLoop) finish(x *linkExchange) {
 		l.trying--
 		l.tries++
 		if x.failure.Kind == relay.Refused && !d.Script {
-			d.text = x.binary // perhaps it lets only the JSON wire's path through
+			d.text = x.binary && !d.proven // perhaps it lets only the JSON wire's path through
 		}
 		if k := x.failure.Kind; (k == relay.Refused || k == relay.Rejected) && !x.unsupported {
 			x.failure.Hint = secretHint
@@ -148,6 +148,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		return
 	}
 	l.failing = time.Time{}
+	d.proven = d.proven || x.binary
 	held := time.Duration(0)
 	if got.answer != nil {
 		held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond

@@ -100,8 +100,9 @@ type deployment struct {
 	said      string // its detail
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 
-	line line // what the link knows of it
-	text bool // its messages go as text although the relay is none for scripts
+	line   line // what the link knows of it
+	text   bool // its messages go as text although the relay is none for scripts
+	proven bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
 // free is how many more exchanges its account could take, by the loop's count.
