@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +22,13 @@ const (
 	// After a failure UDP is tried again, in the background, after retryFirst, and each
 	// time that was in vain after twice as long. One that has lasted retryForget has
 	// made up for those before. As long as TCP does not get through either it is tried
-	// every retryAlone.
+	// every retryAlone; if it was given up because it loses packets, TCP has retryLossy to
+	// connect: its handshake and TLS's may wait for round trips of half a second.
 	retryFirst  = 5 * time.Second
 	retryMost   = 10 * time.Minute
 	retryForget = time.Minute
 	retryAlone  = time.Second
+	retryLossy  = 3 * time.Second
 
 	// tryFirst is how long the first try may take; each that follows, twice as long: a
 	// handshake that was begun while UDP was cut off sends again ever more seldom.
@@ -143,28 +146,33 @@ func (a *Auto) overTCP(ctx context.Context, x *relay.Exchange, mayChange bool) e
 		a.arm()
 	}
 	a.mu.Unlock()
-	err := a.Transport.Exchange(ctx, x)
+	err := a.Transport.Exchange(a.watched(ctx), x)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.waiting, &cancel)
-	switch {
-	case err == nil:
-		a.reached()
-	case isUnreachable(err):
+	if isUnreachable(err) {
 		a.alone = true
 	}
 	return err
 }
 
-// reached notes that TCP gets through. The caller holds the lock.
+// watched is the context of a request over TCP: it notes that TCP gets through as soon
+// as there is a connection, for the answer may be a poll's.
+func (a *Auto) watched(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { a.reached() }})
+}
+
+// reached notes that TCP gets through.
 func (a *Auto) reached() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.alone {
 		a.alone = false
 		if !a.trust && !a.known {
 			a.log.Info("deployment is reached by TCP", "deployment", a.udp.name, "by_udp", a.why.Error())
 		}
 		if !a.trust && !a.trying {
-			a.retry() // not as soon as was meant
+			a.retryAfter(retryAlone) // not as soon as was meant
 		}
 	}
 }
@@ -208,7 +216,7 @@ func (a *Auto) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser, erro
 			return nil, err
 		}
 	}
-	p, err := a.Transport.Pipe(ctx, first)
+	p, err := a.Transport.Pipe(a.watched(ctx), first)
 	if err != nil {
 		a.pipesByTCP.Store(false)
 		return nil, err
@@ -262,7 +270,7 @@ func (a *Auto) try() {
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			a.retry()
+			a.retryAfter(retryAlone)
 		default:
 			a.takeOver()
 		}
@@ -284,10 +292,11 @@ func (a *Auto) takeOver() {
 	}
 }
 
-// retry has UDP tried again, later. The caller holds the lock.
-func (a *Auto) retry() {
+// retryAfter has UDP tried again, later: as long as it is alone, after alone. The caller
+// holds the lock.
+func (a *Auto) retryAfter(alone time.Duration) {
 	if a.alone {
-		a.next = time.Now().Add(retryAlone)
+		a.next = time.Now().Add(alone)
 	} else {
 		a.next = time.Now().Add(a.wait)
 		a.wait = min(2*a.wait, retryMost)
@@ -344,13 +353,13 @@ func (a *Auto) lost(why error) {
 	a.trust, a.proven, a.why = false, false, why
 	switch {
 	case a.trying:
+	case errors.Is(why, errLossy): // a connection that is being made has just been begun
+		a.wait = retryMost
+		a.retryAfter(retryLossy)
 	case a.udp.pool.connecting(): // it may just be slow
 		a.try()
 	default:
-		if errors.Is(why, errLossy) {
-			a.wait = retryMost
-		}
-		a.retry()
+		a.retryAfter(retryAlone)
 	}
 }
 
@@ -375,7 +384,6 @@ func (a *Auto) keep(p io.ReadWriteCloser) *autoPipe {
 	if a.trust && a.known && !a.pipesByTCP.Load() { // it has come back meanwhile
 		go kept.Close()
 	}
-	a.reached()
 	a.arm()
 	return kept
 }

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -199,6 +200,28 @@ func TestAutoLossy(t *testing.T) {
 	b.must(true)
 	b.must(false)
 	b.came(2, 0)
+}
+
+// UDP loses packets, and before that is told a request has begun the next connection.
+func TestAutoLossyLate(t *testing.T) {
+	b := newBoth(t, echo, echo)
+	b.must(true)
+	pool := b.auto.udp.pool
+	pool.CloseIdleConnections()
+	b.road.held.Lock()
+	connected := make(chan error, 1)
+	go func() { connected <- pool.connect(b.Context()) }()
+	for !pool.connecting() {
+		runtime.Gosched()
+	}
+	b.auto.lost(errLossy)
+	b.road.held.Unlock()
+	<-connected
+	b.must(true)
+	b.came(1, 1)
+	if b.auto.OverUDP() {
+		t.Error("it is tried again at once")
+	}
 }
 
 // A failure of both is TCP's.

@@ -271,10 +271,10 @@ func (p *pool) giveUp(c *conn, why error) {
 	p.mu.Lock()
 	past, once := p.current != nil && p.current != c, c.once
 	p.mu.Unlock()
-	p.drop(c)
 	if !past && p.lost != nil {
-		p.lost(why)
+		p.lost(why) // before somebody begins another one
 	}
+	p.drop(c)
 	if once == 0 { // else they may still be answered
 		_ = c.quic.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), why.Error())
 	}
