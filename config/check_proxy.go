@@ -59,6 +59,9 @@ func userNameMistake(name string) string {
 
 func (l *loader) checkAdmin() {
 	a := &l.cfg.Admin
+	if a.Token.IsSet() {
+		l.checkStrength("admin.token", a.Token, minKey)
+	}
 	if a.Listen == "" {
 		return
 	}

@@ -329,11 +329,7 @@ func TestNotYet(t *testing.T) {
 		l := newLoader(Source{})
 		l.decode(testdata(t, "full.toml"))
 		l.checkNotYet()
-		told := l.warnings
-		if g.instead != "" {
-			told = l.problems
-		}
-		if !slices.ContainsFunc(told, func(p Problem) bool {
+		if !slices.ContainsFunc(l.problems, func(p Problem) bool {
 			return under(p.Key, g.key) && strings.Contains(p.Text, "this version has no "+g.part+" yet; ")
 		}) {
 			t.Errorf("nothing is said of %s", g.key)
@@ -346,10 +342,9 @@ func TestNotYetIsSilentOnDefaults(t *testing.T) {
 	if lines := report(Source{Role: Run, Path: write(t, "c.toml", text)}); len(lines) > 0 {
 		t.Error(lines)
 	}
-	environ := []string{"RELAYMUX_ROUTE_BLOCK=25", "RELAYMUX_ADMIN_TOKEN=0123456789abcdef"}
+	environ := []string{"RELAYMUX_ROUTE_BLOCK=25"}
 	lines := report(Source{Role: Run, Path: write(t, "c.toml", minimal), Environ: environ})
 	wantProblem(t, lines, "RELAYMUX_ROUTE_BLOCK: this version has no routing yet; remove this key")
-	wantProblem(t, lines, "warning: RELAYMUX_ADMIN_TOKEN: this version has no admin page yet")
 }
 
 func TestProblemText(t *testing.T) {

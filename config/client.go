@@ -47,8 +47,8 @@ type User struct {
 // Admin is the status page and its API.
 type Admin struct {
 	Listen string `toml:"listen" default:"127.0.0.1:1081" flag:"admin" doc:"address of the admin page; empty turns it off"`
-	Token  Secret `toml:"token" doc:"what the admin page asks for; needed beyond loopback"` // empty: none is asked for
-	Socket string `toml:"socket" file:"" doc:"path of a Unix socket for the same"`          // empty: none
+	Token  Secret `toml:"token" doc:"what the admin page asks for, at least 16 characters; needed beyond loopback"` // empty: none is asked for
+	Socket string `toml:"socket" file:"" doc:"path of a Unix socket for the same, which asks for no token; default relaymux.sock in $XDG_RUNTIME_DIR"`
 }
 
 // Limits bounds what the proxy uses.

@@ -203,7 +203,9 @@ func TestHostile53_OpenProxyRefused(t *testing.T) {
 func TestHostile52_AdminBeyondLoopbackRefused(t *testing.T) {
 	environ := []string{"RELAYMUX_ADMIN_LISTEN=0.0.0.0:1081"}
 	wantProblem(t, report(Source{Role: Run, Environ: environ}), "RELAYMUX_ADMIN_LISTEN: \"0.0.0.0:1081\" would show")
-	mustLoad(t, Run, minimal, append(environ, "RELAYMUX_ADMIN_TOKEN=x")...)
+	wantProblem(t, report(Source{Role: Run, Environ: append(environ, "RELAYMUX_ADMIN_TOKEN=abcdefghijklmno")}),
+		"RELAYMUX_ADMIN_TOKEN: has 15 characters, but needs at least 16")
+	mustLoad(t, Run, minimal, append(environ, "RELAYMUX_ADMIN_TOKEN=abcdefghijklmnop")...)
 	mustLoad(t, Run, minimal, "RELAYMUX_ADMIN_LISTEN=")
 }
 

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"reflect"
-)
+import "reflect"
 
 // gap is a key whose part of the program is not in this version. Its values
 // are checked all the same, so that files need not change when it comes.
@@ -11,9 +8,8 @@ type gap struct {
 	key  string // a key or a section
 	part string // what there is none of: "this version has no ... yet"
 
-	// instead is what to write. Where there is something, the program must
-	// not start: to ignore the key would break a promise. Where it is "",
-	// the key may stand, and does nothing.
+	// instead is what to write: the program must not start, for to ignore the
+	// key would break a promise.
 	instead string
 }
 
@@ -24,7 +20,6 @@ func gaps() []gap {
 		{key: "route.direct", part: "routing", instead: without + ": everything goes through the tunnel"},
 		{key: "route.block", part: "routing", instead: without + ", or use deny under [node.egress]"},
 		{key: "route.tunnel", part: "routing", instead: without + ": everything goes through the tunnel"},
-		{key: "admin", part: "admin page"},
 	}
 }
 
@@ -44,19 +39,11 @@ func (l *loader) checkNotYet() {
 // asksFor reports whether a source sets f, and to what g stands for.
 func (l *loader) asksFor(g gap, f leaf) bool {
 	_, isSet := l.from[f.path]
-	if !isSet || !under(keyOf(f.path), g.key) {
-		return false
-	}
-	return g.instead == "" || !isEmpty(f)
+	return isSet && under(keyOf(f.path), g.key) && !isEmpty(f)
 }
 
 func (l *loader) tell(g gap, f leaf) {
-	text := fmt.Sprintf("this version has no %s yet", g.part)
-	if g.instead == "" {
-		l.warn(f.path, "%s; the key is checked, and does nothing", text)
-		return
-	}
-	l.fail(f.path, "%s; %s", text, g.instead)
+	l.fail(f.path, "this version has no %s yet; %s", g.part, g.instead)
 }
 
 func isEmpty(f leaf) bool {

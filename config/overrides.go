@@ -1,7 +1,6 @@
 package config
 
 import (
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,9 +17,14 @@ const envConfig = envPrefix + "CONFIG"
 // together with all others.
 type Flags map[string]string
 
+// A FlagSet declares a flag whose value a function takes, as those of flag and pflag do.
+type FlagSet interface {
+	Func(name, usage string, take func(value string) error)
+}
+
 // Register declares every flag that overrides a key. Parsing fs then fills f,
 // which must not be nil.
-func (f Flags) Register(fs *flag.FlagSet) {
+func (f Flags) Register(fs FlagSet) {
 	for _, k := range Keys() {
 		if k.Flag == "" {
 			continue

@@ -18,6 +18,20 @@ func StateDir(cfg *Config, environ []string) string {
 	return usualState(runtime.GOOS, environ)
 }
 
+// AdminSocket returns the path of the Unix socket: that of [admin], else relaymux.sock
+// in the user's directory for such things (XDG Base Directory Specification), "" when
+// there is none.
+func AdminSocket(cfg *Config, environ []string) string {
+	if cfg.Admin.Socket != "" {
+		return cfg.Admin.Socket
+	}
+	dir := variable(environ, "XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(dir) {
+		return ""
+	}
+	return filepath.Join(dir, "relaymux.sock")
+}
+
 // usualState is where state is kept on a system, as os.UserConfigDir has it for
 // Windows and macOS, and the XDG Base Directory Specification for the others. A
 // relative directory is to be ignored, says the latter.

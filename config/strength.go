@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,6 +46,16 @@ func (l *loader) readSecret(path, name string, inline *Secret, file string) stri
 	return fileAt
 }
 
+// ReadSecret returns the secret in a file, which nobody else may read and which has one
+// line.
+func ReadSecret(path string) (Secret, error) {
+	secret, mistake := readSecretFile(path)
+	if mistake != "" {
+		return Secret{}, errors.New(mistake)
+	}
+	return secret, nil
+}
+
 // readSecretFile returns the first and only line of a file that nobody else
 // may read, or what is wrong with it.
 func readSecretFile(path string) (secret Secret, mistake string) {
@@ -85,6 +96,9 @@ func weakness(secret string, least int) string {
 	}
 	return ""
 }
+
+// KeyWeakness says why a node would not take key for the JSON wire, "" if it would.
+func KeyWeakness(key string) string { return weakness(key, minKey) }
 
 // isExample recognises what stands in documents and templates in the place of
 // a secret.

@@ -9,7 +9,7 @@ import (
 )
 
 // A flow is what the loop knows of one, TCP or UDP. All of it is the loop's
-// alone, but for what never changes and noted.
+// alone, but for what never changes, noted and moved.
 type flow struct {
 	side side
 	host string
@@ -18,6 +18,11 @@ type flow struct {
 
 	lane  *lane       // leads to the loop that carries it
 	noted atomic.Bool // it is in the lane
+
+	id    uint64 // counts the flows of a Mux
+	born  time.Time
+	moved moved
+	part  uint64 // the exchange that it had a part in last
 
 	state state
 	sid   []byte
@@ -34,6 +39,21 @@ type flow struct {
 	polledFor time.Time // the same when it took its place in polls
 	window    int       // bytes that it asks for at once
 	failing   time.Time // the first of a row of failed exchanges
+}
+
+// moved is what a flow has carried, for whoever looks.
+type moved struct {
+	up, down  atomic.Uint64 // bytes of payload
+	exchanges atomic.Uint64
+}
+
+// partake notes that the exchange of that number carries something of f. Of one
+// whose answer comes after that of a later one it may do so twice.
+func (f *flow) partake(number uint64) {
+	if f.part != number {
+		f.part = number
+		f.moved.exchanges.Add(1)
+	}
 }
 
 // A side is what the two kinds of flow, *Stream and *UDP, do differently. Its
@@ -66,6 +86,10 @@ type side interface {
 
 	// dropped is called once, when the loop lets the flow go.
 	dropped()
+
+	// progress reports whether the flow is over for its application, and whether
+	// its target was reached. Anybody may call it.
+	progress() (over, connected bool)
 }
 
 // A want is what a flow is to do next.
@@ -103,6 +127,7 @@ const (
 // A lane is how flows reach a loop: the one of the JSON wire, or the link's.
 type lane struct {
 	wake chan *flow    // a flow changed
+	look chan func()   // whoever wants to look at what is the loop's alone
 	gone chan struct{} // closed: the loop has ended
 }
 
@@ -110,7 +135,9 @@ type lane struct {
 // listened; then they wait. It only evens out bursts.
 const wakeQueue = 256
 
-func newLane() *lane { return &lane{make(chan *flow, wakeQueue), make(chan struct{})} }
+func newLane() *lane {
+	return &lane{make(chan *flow, wakeQueue), make(chan func()), make(chan struct{})}
+}
 
 // wake tells the loop that something changed. It blocks while the loop has too
 // much to read, which is what slows the applications down; the side's lock

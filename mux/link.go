@@ -42,8 +42,10 @@ type linkLoop struct {
 	replay   link.Replay
 	node     link.ID // the first that answered: no other is taken for it
 	epoch    link.ID
-	known    bool   // node and epoch are
+	known    bool // node and epoch are
+	made     time.Time
 	number   uint64 // of the latest exchange
+	taking   uint64 // of that whose answer is being taken in; 0: none, or a pipe
 	inFlight []*linkExchange
 
 	// The pipe (link_pipe.go).
@@ -141,6 +143,8 @@ func (l *linkLoop) run() {
 			l.finish(x)
 		case e := <-l.piped:
 			l.tookPipe(e)
+		case look := <-l.lane.look:
+			look()
 		case <-l.timer.C:
 		case <-quit:
 			quit = nil
@@ -344,7 +348,8 @@ func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
 		Client: true, Window: int(p.Window), Credit: l.creditMost(), Peer: p.Credit,
 		Early: l.m.budget, Unacked: l.m.unacked,
 	}, l)
-	l.admit(time.Now())
+	l.made = time.Now()
+	l.admit(l.made)
 	for _, s := range spared {
 		l.attend(&s.fl.flow)
 	}

@@ -63,7 +63,10 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 	before := l.conn.Received()
 	conn := l.conn
 	var err error
-	if got.answer, err = l.receive(x.opened, now); err != nil {
+	l.taking = x.id
+	got.answer, err = l.receive(x.opened, now)
+	l.taking = 0
+	if err != nil {
 		x.failure = &relay.Failure{Kind: relay.Malformed, Detail: "protocol error", Err: err}
 		return got
 	}

@@ -340,6 +340,9 @@ func (l *linkLoop) Data(ls *link.Stream, b *buf.Buf, p []byte) {
 		ls.Consumed(len(p))
 		return
 	}
+	if l.taking != 0 {
+		s.fl.partake(l.taking)
+	}
 	now := time.Now()
 	if !s.lk.expecting && now.Sub(s.lk.came) > l.floor() {
 		l.pushed = now
@@ -365,6 +368,7 @@ func (s *Stream) receive(b *buf.Buf, p []byte) bool {
 	}
 	s.m.budget.Force(cap(b.B))
 	s.m.stats.Down.Add(uint64(len(p)))
+	s.fl.moved.down.Add(uint64(len(p)))
 	s.in.own(b, p)
 	s.serve()
 	return true
@@ -447,6 +451,9 @@ func (l *linkLoop) Acked(ls *link.Stream, n int) {
 func (l *linkLoop) Datagrams(ls *link.Stream, _ *buf.Buf, pkts [][]byte) {
 	if u, ok := ls.User.(*UDP); ok {
 		u.fl.heard = true
+		if l.taking != 0 {
+			u.fl.partake(l.taking)
+		}
 		if !u.awaitsSource(pkts) {
 			u.bring(netip.Addr{}, pkts)
 		}

@@ -60,6 +60,9 @@ func (l *linkLoop) noteUp(lk *linkFlow, n int, wait time.Duration) {
 	l.upBytes += n
 	if lk.counted != l.number+1 { // once for each request
 		lk.counted = l.number + 1
+		if f := flowOf(lk.s); f != nil && !l.pipe.carries() {
+			f.partake(l.number + 1)
+		}
 		l.upFlows++
 		l.upLast = now
 	}

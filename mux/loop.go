@@ -36,6 +36,7 @@ type loop struct {
 	last    time.Time // the newest arrival in ready
 	before  time.Time // the arrival before the oldest in ready
 
+	number   uint64      // of the latest exchange
 	inFlight int         // exchanges
 	heldNow  []*exchange // of which polls, the oldest first
 	timer    *time.Timer
@@ -109,6 +110,8 @@ func (l *loop) wait() {
 		l.note(f)
 	case x := <-l.m.done:
 		l.finish(x)
+	case look := <-l.lane.look:
+		look()
 	case <-l.timer.C:
 	case <-l.quit:
 		l.close()

@@ -87,6 +87,7 @@ type Mux struct {
 	flows   map[*flow]struct{} // all that the loop has not let go of
 	live    int                // of which are not over yet
 	streams int                // of which are TCP
+	opened  uint64             // all that there were
 	closing bool
 	drained chan struct{} // not nil: somebody waits for streams to be 0
 
@@ -199,6 +200,8 @@ func (m *Mux) enter(f *flow) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.live++
+	m.opened++
+	f.id, f.born = m.opened, time.Now()
 	if f.kind == wire.Data {
 		m.streams++
 	}

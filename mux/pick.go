@@ -100,6 +100,8 @@ type deployment struct {
 	said      string // its detail
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 
+	recent recent // what exchanges took of late
+
 	line   line // what the link knows of it
 	text   bool // its messages go as text although the relay is none for scripts
 	proven bool // one that went as it is was answered: who refuses others refuses them for something else
@@ -214,6 +216,9 @@ func (d *deployment) worked(log *slog.Logger, began time.Time, took time.Duratio
 	}
 	if q := d.Account.Quota; q != nil {
 		q.Served(time.Now(), began)
+	}
+	if !poll || d.Link { // of a poll of the JSON wire the time that it was held is not known
+		d.recent.add(took)
 	}
 	d.succeed(began, took, poll)
 }

@@ -177,6 +177,10 @@ func (l *loop) send(x *exchange) {
 		x.free()
 		return
 	}
+	l.number++
+	for _, f := range x.flows {
+		f.partake(l.number)
+	}
 	l.inFlight++
 	x.d.inFlight++
 	x.d.Account.inFlight.Add(1)

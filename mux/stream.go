@@ -118,6 +118,7 @@ func (s *Stream) push(b *buf.Buf) error {
 		return err
 	}
 	s.m.stats.Up.Add(uint64(len(b.B)))
+	s.fl.moved.up.Add(uint64(len(b.B)))
 	s.out.add(b)
 	s.started = true
 	if s.deaf {
@@ -268,6 +269,7 @@ func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	}
 	s.m.budget.Force(s.in.bytes - before)
 	s.m.stats.Down.Add(uint64(o.n))
+	s.fl.moved.down.Add(uint64(o.n))
 	if r.EOF {
 		s.in.finish(off)
 		s.in.rst = s.in.rst || r.Rst

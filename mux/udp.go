@@ -120,6 +120,8 @@ func (u *UDP) Send(b *buf.Buf, pkts [][]byte) {
 			d.p = d.b.B
 		}
 		u.m.stats.Up.Add(uint64(len(p)))
+		u.m.stats.UpUDP.Add(uint64(len(p)))
+		u.fl.moved.up.Add(uint64(len(p)))
 		u.push(d)
 	}
 	u.mu.Unlock()
@@ -264,6 +266,8 @@ func (u *UDP) bring(ip netip.Addr, pkts [][]byte) (bytes int) {
 	}
 	if len(pkts) > 0 && !over {
 		u.m.stats.Down.Add(uint64(bytes))
+		u.m.stats.DownUDP.Add(uint64(bytes))
+		u.fl.moved.down.Add(uint64(bytes))
 		u.receive(from, pkts)
 	}
 	return bytes

@@ -12,7 +12,9 @@ const Outcomes = 24
 type Mux struct {
 	Flows     atomic.Uint64 // TCP flows opened since the start
 	FlowsOpen atomic.Int64
-	Up, Down  atomic.Uint64 // payload bytes taken from and delivered to applications
+	Up, Down  atomic.Uint64 // payload bytes taken from and delivered to applications,
+	UpUDP     atomic.Uint64 // of which in datagrams: counted after the former, so that who
+	DownUDP   atomic.Uint64 // reads these before those finds no more than there are
 	Exchanges atomic.Uint64 // requests sent, of all deployments
 	Ops       atomic.Uint64 // ops sent; Ops/Exchanges tells how well they were gathered
 	Polls     atomic.Uint64 // exchanges that only asked for data

@@ -119,16 +119,3 @@ func jsonOf(all []byte) (text []byte, ok bool) {
 	}
 	return text[first : last+1], true
 }
-
-// exception knows the one error that a script reports as JSON and that
-// concerns the deployment: it may not fetch any more today.
-func exception(text []byte) *relay.Failure {
-	const longest = 2 << 10
-	if len(text) > longest || !bytes.HasPrefix(text, []byte(`{"e":`)) {
-		return nil
-	}
-	if p := pageOf(bytes.ToLower(text)); p != nil && p.kind == relay.Quota {
-		return p.failure("")
-	}
-	return nil
-}

@@ -61,6 +61,48 @@ func TestHostile69_Pages(t *testing.T) {
 	}
 }
 
+// TestExceptions: what a script says in JSON.
+func TestExceptions(t *testing.T) {
+	coded := func(words, code string) string { return `{"e":"` + words + `","code":"` + code + `"}` }
+	const quota = "Exception: Service invoked too many times for one day: urlfetch."
+	for _, tt := range []struct {
+		text      string
+		kind      relay.Kind // 0: the reader of the JSON has to see to it
+		untouched bool
+		detail    string
+	}{
+		{`{"r":[]}`, 0, false, ""},
+		{`{"e":"tunnel HTTP 404"}`, 0, false, ""},
+		{coded("unknown tunnel op: x", "UNSUPPORTED_OP"), 0, false, ""},
+		{`{"e":"` + quota + `"}`, relay.Quota, true, "may not fetch"},
+		{coded(quota, "FETCH_FAILED"), relay.Quota, true, "may not fetch"},
+		{coded("Exception: You do not have permission to call UrlFetchApp.fetch.", "FETCH_FAILED"), relay.Decoy, true, "not authorized"},
+		{coded("Exception: Address unavailable: https://node.test/", "FETCH_FAILED"), relay.ServerError, false, "Address unavailable"},
+		{coded("Exception: SSL error \\\"x\\\"", "FETCH_FAILED"), relay.ServerError, false, "SSL error"},
+		{coded("x", "NODE_STATUS_404"), relay.Refused, false, "status 404"},
+		{coded("x", "NODE_STATUS_413"), relay.TooLarge, true, "status 413"},
+		{coded("x", "NODE_STATUS_429"), relay.RetryAfter, true, "status 429"},
+		{coded("x", "NODE_STATUS_502"), relay.ServerError, false, "status 502"},
+		{coded("x", "NODE_STATUS_503"), relay.RetryAfter, false, "status 503"},
+		{coded("x", "NODE_STATUS_200"), 0, false, ""},
+		{coded("x", "NODE_STATUS_"), 0, false, ""},
+		{coded("x", "NODE_STATUS_99999999999999999999"), 0, false, ""},
+		{coded("x", "ANSWER_TOO_LARGE"), relay.TooLarge, false, "larger"},
+		{`{"e":"a \",\"code\":\"FETCH_FAILED\"}`, 0, false, ""}, // the target's words, and no end
+		{`{"e":"","code":"FETCH_FAILED","r":[]}`, 0, false, ""},
+		{coded(strings.Repeat("x", 2<<10), "FETCH_FAILED"), 0, false, ""},
+	} {
+		f := exception([]byte(tt.text))
+		switch {
+		case f == nil && tt.kind == 0:
+		case f == nil || f.Kind != tt.kind || f.Untouched != tt.untouched || !strings.Contains(f.Detail, tt.detail):
+			t.Errorf("%.80s: %v", tt.text, f)
+		case f.Hint == "" && f.Kind != relay.TooLarge && f.Kind != relay.RetryAfter:
+			t.Errorf("%.80s: no hint", tt.text)
+		}
+	}
+}
+
 // gsPage is laid out as Apps Script lays out its errors: a style sheet first.
 func gsPage(text string) string {
 	return `<!DOCTYPE html><html><head><style type="text/css">body {color:#222}` + strings.Repeat(".x{a:b} ", 500) +
@@ -180,8 +222,12 @@ func FuzzClassify(f *testing.F) {
 	f.Add(200, []byte("<title>x</title>"))
 	f.Add(404, []byte("<style"))
 	f.Add(200, []byte("<title>\u0130\u0130<"))
+	f.Add(200, []byte(`{"e":"x","code":"NODE_STATUS_404"}`))
 	f.Fuzz(func(t *testing.T, status int, page []byte) {
-		got := classify(status, nil, page)
+		got := exception(page)
+		if got == nil {
+			got = classify(status, nil, page)
+		}
 		if strings.HasPrefix(got.Kind.String(), "kind(") {
 			t.Errorf("kind %d", got.Kind)
 		}

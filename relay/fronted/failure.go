@@ -35,7 +35,7 @@ func (x *exchange) explain(ctx context.Context, err error) *relay.Failure {
 		return f
 	}
 	if d, ok := errors.AsType[*DialError](err); ok {
-		what, hint := d.explain()
+		what, hint := d.Explain()
 		return &relay.Failure{Kind: relay.Unreachable, Detail: clean(d.Doing + ": " + what), Hint: hint, Err: err}
 	}
 	if errors.Is(err, errTooLarge) {
@@ -73,8 +73,8 @@ func (p phase) hint() string {
 	return ""
 }
 
-// explain tells the causes apart that a user mends in different places.
-func (d *DialError) explain() (what, hint string) {
+// Explain tells the causes apart that a user mends in different places.
+func (d *DialError) Explain() (what, hint string) {
 	if what, hint, ok := d.explainTLS(); ok {
 		return what, hint
 	}

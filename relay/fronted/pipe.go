@@ -44,6 +44,7 @@ func (t *Transport) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser,
 	turn := t.pipe.Load()
 	resp, up, err := x.begin(t.pipes[int(turn)%len(t.pipes)], req, first)
 	if err == nil {
+		t.came(resp)
 		if resp.StatusCode == http.StatusOK && isBinary(resp.Header) {
 			w.leave()
 			return &pipe{up, resp.Body, cancel}, nil

@@ -37,6 +37,8 @@ type Transport struct {
 	// Pipes go by the first of these, and the next after one that has failed.
 	pipes []Pool
 	pipe  atomic.Uint32
+
+	version atomic.Int32 // of HTTP, of the latest answer
 }
 
 // A Pool carries the HTTP requests of one deployment over connections that it
@@ -157,6 +159,7 @@ func (t *Transport) Exchange(ctx context.Context, e *relay.Exchange) error {
 	}
 	defer resp.Body.Close()
 	defer closeOnCancel(ctx, resp)()
+	t.came(resp)
 	w.enter(receiving)
 	e.SetFirst()
 	answer, err := x.receive(resp, e.Answer)

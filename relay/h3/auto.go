@@ -45,12 +45,13 @@ type Auto struct {
 	pipesByTCP atomic.Bool // whatever exchanges do
 
 	mu      sync.Mutex
-	trust   bool  // UDP gets through, or nothing is known yet
-	why     error // it is not trusted
-	proven  bool  // an answer has come by it, since it is trusted
-	known   bool  // and ever, since Close
-	alone   bool  // TCP did not get through when it was used last, or was never used
-	trying  bool  // UDP is being tried in the background
+	trust   bool   // UDP gets through, or nothing is known yet
+	why     error  // it is not trusted
+	proven  bool   // an answer has come by it, since it is trusted
+	known   bool   // and ever, since Close
+	losses  uint64 // times that TCP has taken over from it
+	alone   bool   // TCP did not get through when it was used last, or was never used
+	trying  bool   // UDP is being tried in the background
 	since   time.Time
 	next    time.Time     // it is not tried before
 	wait    time.Duration // after the next failure
@@ -345,6 +346,7 @@ func (a *Auto) lost(why error) {
 		return
 	}
 	if a.proven {
+		a.losses++
 		a.log.Info("TCP takes over from HTTP/3", "deployment", a.udp.name, "because", why)
 		if time.Since(a.since) > retryForget {
 			a.wait = retryFirst
@@ -368,6 +370,24 @@ func (a *Auto) OverUDP() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.trust
+}
+
+// HTTP is the version of HTTP that answers come by now, "" before the first.
+func (a *Auto) HTTP() string {
+	a.mu.Lock()
+	proven := a.proven
+	a.mu.Unlock()
+	if proven {
+		return a.udp.HTTP()
+	}
+	return a.Transport.HTTP()
+}
+
+// Losses is how many times TCP has taken over from HTTP/3.
+func (a *Auto) Losses() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.losses
 }
 
 // An autoPipe is a pipe over TCP, which ends when UDP gets through again.

@@ -92,6 +92,14 @@ func (b *both) must(binary bool) {
 	}
 }
 
+// goes wants this version of HTTP to be told, and so many losses.
+func (b *both) goes(version string, losses uint64) {
+	b.Helper()
+	if v, n := b.auto.HTTP(), b.auto.Losses(); v != version || n != losses {
+		b.Errorf("it goes by HTTP %q after %d losses; want %q, %d", v, n, version, losses)
+	}
+}
+
 // Where UDP gets through, nothing goes by TCP; and where it does not, everything does.
 func TestAuto(t *testing.T) {
 	b := newBoth(t, echo, echo)
@@ -139,11 +147,14 @@ func TestAutoBatchOnce(t *testing.T) {
 // TCP.
 func TestAutoCut(t *testing.T) {
 	b := newBoth(t, echo, echo)
+	b.goes("", 0)
 	b.must(true)
+	b.goes("3", 0)
 	b.road.block()
 	b.must(true)
 	b.must(false)
 	b.came(1, 2)
+	b.goes("2", 1)
 }
 
 // Somebody lets pipes through by TCP alone.

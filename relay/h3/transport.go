@@ -56,6 +56,9 @@ type Transport struct {
 
 var _ relay.Transport = (*Transport)(nil)
 
+// HTTP is the version of HTTP that exchanges go by.
+func (t *Transport) HTTP() string { return "3" }
+
 var (
 	errPlain  = errors.New("url: http:// is not for HTTP/3, use https")
 	errScript = errors.New(`http: a script is reached by "1.1" or "2"`)

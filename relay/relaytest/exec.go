@@ -23,12 +23,26 @@ type reply struct {
 
 // exec serves one exchange of a script.
 func (r *Relay) exec(w http.ResponseWriter, req *http.Request) {
+	if d := r.scriptOf(w, req); d != nil {
+		r.exchange(w, req, d, r.script)
+	}
+}
+
+// visit is what a script shows in a browser.
+func (r *Relay) visit(w http.ResponseWriter, req *http.Request) {
+	if r.scriptOf(w, req) != nil {
+		writePage(w, http.StatusOK, ofScript.wrongKey.page)
+	}
+}
+
+// scriptOf is the script that a request is for, nil if there is none, which it is told.
+func (r *Relay) scriptOf(w http.ResponseWriter, req *http.Request) *deployment {
 	d := r.deployments[req.PathValue("id")]
 	if d == nil || d.faces != &ofScript {
 		writePage(w, http.StatusNotFound, missingPage)
-		return
+		return nil
 	}
-	r.exchange(w, req, d, r.script)
+	return d
 }
 
 // exchange serves one exchange, whatever does the job. What follows the upload

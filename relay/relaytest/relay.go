@@ -80,6 +80,7 @@ func NewRelay(c RelayConfig) *Relay {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.mux.HandleFunc("POST /macros/s/{id}/exec", r.exec)
+	r.mux.HandleFunc("GET /macros/s/{id}/exec", r.visit)
 	r.mux.HandleFunc("GET /macros/echo", r.echo)
 	for _, path := range []string{batchPath, linkPath} {
 		r.mux.HandleFunc("POST /w/{id}/"+path, r.worker(path))

@@ -35,11 +35,7 @@ func (r *Relay) script(ctx context.Context, d *deployment, k *Knobs, body *[]byt
 // borrows, or why it does not.
 func (r *Relay) rebuild(body []byte, f *faces, k *Knobs) (up *upward, refused *reply) {
 	e, err := wire.ParseEnvelope(body)
-	switch {
-	case err != nil:
-		failed := r.failed(fmt.Errorf("SyntaxError: %w", err))
-		return nil, &failed
-	case string(e.Key) != r.config.AuthKey:
+	if err != nil || string(e.Key) != r.config.AuthKey {
 		return nil, &f.wrongKey
 	}
 	if refused := f.refusal(k); refused != nil {

@@ -49,13 +49,13 @@ func goBuild(ctx context.Context, out, pkg string) error {
 	return err
 }
 
-// environ is the environment without what would change the configs, and with a
-// home that is gone after the run. GOGC, GOMAXPROCS and the like stay.
+// environ is the environment without what would change the configs, with a home that
+// is gone after the run, and without an admin page, whose port may be in use. GOGC, GOMAXPROCS and the like stay.
 func environ(home string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(each string) bool {
 		return strings.HasPrefix(each, "RELAYMUX_") || strings.HasPrefix(each, "XDG_")
 	})
-	return append(env, "HOME="+home, "RELAYEMU_AUTH_KEY="+authKey, "RELAYEMU_TUNNEL_KEY="+tunnelKey)
+	return append(env, "HOME="+home, "RELAYMUX_ADMIN_LISTEN=", "RELAYEMU_AUTH_KEY="+authKey, "RELAYEMU_TUNNEL_KEY="+tunnelKey)
 }
 
 func (p *programs) command(ctx context.Context, name string, args ...string) *exec.Cmd {

@@ -1,0 +1,168 @@
+package setup
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"strings"
+
+	"relaymux/config"
+)
+
+// Names of the files.
+const (
+	clientFile = "relaymux.toml"
+	nodeFile   = "node.toml"
+	keyFile    = "key.pem"
+	certFile   = "cert.pem"
+)
+
+// A plan is what the files say.
+type plan struct {
+	answers
+	secret  string // of the link
+	nodeKey string // of scripts; empty: none has to show one
+	authKey string // of scripts and Workers
+	cert    *certificate
+	ways    []way
+
+	warnings []string
+}
+
+// A way is a [[deployment]].
+type way struct {
+	kind, url, key string
+	connectTo      string
+	serverName     string
+	pin            string
+	placeholder    string // what of the url its user has to fill in
+}
+
+// What stands in a url until its relay is there.
+const (
+	scriptID   = "DEPLOYMENT_ID"
+	workerHost = "YOUR-WORKER.workers.dev"
+	proxyHost  = "YOUR-PROXY.example"
+)
+
+// Placeholder is the part of a url that its user has not filled in, "" if there is
+// none.
+func Placeholder(url string) string {
+	for _, part := range []string{scriptID, workerHost, proxyHost} {
+		if strings.Contains(url, part) {
+			return part
+		}
+	}
+	return ""
+}
+
+func newPlan(a answers) (*plan, error) {
+	p := &plan{answers: a, secret: newSecret(), authKey: a.old.authKey}
+	if p.authKey == "" {
+		p.authKey = newSecret()
+	}
+	if a.has(AppsScript) {
+		p.nodeKey = newSecret()
+		p.keepNodeKey()
+	}
+	if a.nodeTLS == SelfSigned {
+		c, err := newCertificate(a.host)
+		if err != nil {
+			return nil, err
+		}
+		p.cert = c
+	}
+	for _, r := range a.relays {
+		p.ways = append(p.ways, p.way(r))
+	}
+	p.warn()
+	return p, nil
+}
+
+// newSecret has 256 bits, which are 52 characters.
+func newSecret() string { return rand.Text() + rand.Text() }
+
+// keepNodeKey keeps the node's key of an earlier setup, so that its scripts go on
+// without a change, if it is one that the node takes.
+func (p *plan) keepNodeKey() {
+	switch why := config.KeyWeakness(p.old.nodeKey); {
+	case p.old.nodeKey == "":
+	case why != "":
+		p.warnings = append(p.warnings, "the node's key of the earlier setup "+why+"; a new one stands in node.toml, and must go into the script.")
+	default:
+		p.nodeKey = p.old.nodeKey
+	}
+}
+
+// way is the deployment of a relay.
+func (p *plan) way(r relayAnswer) way {
+	w := way{kind: r.kind, url: r.url}
+	switch r.kind {
+	case Direct:
+		if w.url == "" {
+			w.url = p.nodeURL()
+		}
+		if p.cert != nil {
+			w.pin = p.cert.fingerprint
+		}
+	case AppsScript:
+		w.key, w.connectTo, w.serverName = p.authKey, p.old.connectTo(), p.old.serverName()
+		if w.url == "" {
+			w.url, w.placeholder = scriptURL(scriptID), scriptID
+		}
+	case Worker:
+		w.key = p.authKey
+		if w.url == "" {
+			w.url, w.placeholder = "https://"+workerHost, workerHost
+		}
+	case Proxy:
+		if w.url == "" {
+			w.url, w.placeholder = "https://"+proxyHost+"/hidden", proxyHost
+		}
+	}
+	return w
+}
+
+// nodeURL is where relays reach the node.
+func (p *plan) nodeURL() string {
+	if p.port == "443" {
+		if addr, err := netip.ParseAddr(p.host); err == nil && addr.Is6() {
+			return "https://[" + p.host + "]"
+		}
+		return "https://" + p.host
+	}
+	return "https://" + net.JoinHostPort(p.host, p.port)
+}
+
+// warn says where a key could be read.
+func (p *plan) warn() {
+	switch {
+	case p.nodeKey == "":
+	case p.nodeTLS == SelfSigned:
+		p.warnings = append(p.warnings,
+			"Google's UrlFetchApp refuses the node's certificate, which is of its own making, unless the script says "+
+				"validateHttpsCertificates: false. Whoever can pose as the node to Google then reads the node's key: "+
+				"not your traffic, which is sealed, but that of clients without a secret. --node-tls proxy avoids it.")
+	default:
+		p.warnings = append(p.warnings,
+			"The node speaks HTTP without TLS, on 127.0.0.1 only. Let nothing but the TLS proxy reach it: over a network "+
+				"the key of scripts would travel in clear.")
+	}
+	if p.nodeTLS == Behind && p.has(Direct) {
+		p.warnings = append(p.warnings, "Behind a TLS proxy the node has no HTTP/3; all goes by TCP.")
+	}
+	if p.old.authKey != "" && config.KeyWeakness(p.old.authKey) != "" {
+		p.warnings = append(p.warnings, "the script's AUTH_KEY "+config.KeyWeakness(p.old.authKey)+"; it is kept, but change it.")
+	}
+}
+
+// scripts are what the relays have to be filled in with, one of a kind.
+func (p *plan) scripts() (list []Script) {
+	if p.has(AppsScript) {
+		list = append(list, Script{Kind: AppsScript, NodeURL: p.nodeURL(), AuthKey: p.authKey, NodeKey: p.nodeKey, CheckCert: p.cert == nil})
+	}
+	if p.has(Worker) {
+		list = append(list, Script{Kind: Worker, NodeURL: p.nodeURL(), AuthKey: p.authKey, CheckCert: true})
+	}
+	return list
+}

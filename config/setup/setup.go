@@ -1,0 +1,196 @@
+// Package setup makes what somebody who begins needs: secrets, a certificate, the
+// config files of both sides, units for systemd and a PAC file; and says what to do
+// with them.
+//
+// The files in the order of a run: setup (the run), answers (what has to be known,
+// asked for or given by flags), takeover (what an older setup knew), plan (what
+// follows from that), then the texts: tomls, units, pac, and next (the steps that
+// are the user's); certificate and write are what their names say.
+package setup
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Options are what the flags of `relaymux init` say. The zero value asks for
+// everything.
+type Options struct {
+	Dir     string   // where the files go; it is made
+	Node    string   // host:port at which relays and clients reach the node
+	NodeTLS string   // SelfSigned or Behind; empty: by what the relays accept
+	Relays  []string // kind, or kind=url
+	From    []string // files of an mhrv-rs setup
+	Client  string   // the client's name at the node; empty is "laptop"
+	Yes     bool     // ask nothing: take the defaults
+	Force   bool     // overwrite
+}
+
+// A Script is what a relay's script has to be filled in with.
+type Script struct {
+	Kind      string // AppsScript or Worker
+	NodeURL   string
+	AuthKey   string // what clients show it
+	NodeKey   string // what an Apps Script shows the node; empty for a Worker
+	CheckCert bool   // that the node's certificate is to be verified
+}
+
+// A Setup is one run.
+type Setup struct {
+	Console
+
+	// Script returns a relay's script with its keys filled in, and the name of its
+	// file; nil: none is written, and the steps say what to fill in where.
+	Script func(Script) (name, text string, err error)
+
+	// Binary is where the program will be; empty is /usr/local/bin/relaymux.
+	Binary string
+}
+
+// A UsageError is a flag that is missing or wrong.
+type UsageError struct {
+	Flag string // without the hyphens
+	Text string
+}
+
+func (e *UsageError) Error() string { return "--" + e.Flag + " " + e.Text }
+
+var errStopped = errors.New("nothing was written")
+
+// Run asks what it has to, and writes the files. Without a terminal it asks
+// nothing: what is missing is a *UsageError.
+func (s *Setup) Run(o Options) error {
+	if o.Dir == "" {
+		o.Dir = "relaymux-setup"
+	}
+	if s.Binary == "" {
+		s.Binary = "/usr/local/bin/relaymux"
+	}
+	there, err := existing(o.Dir, secretFiles())
+	if err != nil {
+		return err
+	}
+	if len(there) > 0 && !o.Force {
+		return s.leave(o.Dir, there)
+	}
+	a, err := s.answers(o)
+	if err != nil {
+		return err
+	}
+	p, err := newPlan(a)
+	if err != nil {
+		return err
+	}
+	files, err := s.files(p)
+	if err != nil {
+		return err
+	}
+	if there, err = existing(o.Dir, files); err != nil {
+		return err
+	}
+	if len(there) > 0 && o.Force {
+		s.say("Overwrites in %s: %s.", o.Dir, strings.Join(there, ", "))
+		s.say("The secrets in them are gone then: the node and every client need the new files.")
+		if ok, err := s.confirm("Overwrite?", o.Yes); err != nil || !ok {
+			return errors.Join(err, errStopped)
+		}
+	}
+	left, err := write(o.Dir, files, o.Force)
+	if err != nil {
+		return err
+	}
+	s.report(o.Dir, files, left, p)
+	return nil
+}
+
+// leave says of a setup that is there what it has, and what it lacks. It changes
+// nothing: the secrets of all these files belong together.
+func (s *Setup) leave(dir string, there []string) error {
+	s.say("%s has %s already; they are left as they are.", dir, strings.Join(there, ", "))
+	for _, f := range secretFiles() {
+		if f.needed && !slices.Contains(there, f.name) {
+			return fmt.Errorf("%s has no %s, and one with the secrets of the others cannot be made again; "+
+				"bring it back, or make everything anew with --force", dir, f.name)
+		}
+	}
+	s.say("Nothing was changed. To make new secrets: relaymux init --dir %s --force", quote(dir))
+	return nil
+}
+
+// secretFiles are those whose secrets belong together. The certificate is not needed
+// where the node has none of its own.
+func secretFiles() []file {
+	return []file{
+		{name: clientFile, needed: true}, {name: nodeFile, needed: true}, {name: keyFile}, {name: certFile},
+	}
+}
+
+// files are all that p asks for.
+func (s *Setup) files(p *plan) ([]file, error) {
+	files := []file{
+		{name: clientFile, text: p.client(), mode: 0o600},
+		{name: nodeFile, text: p.node(), mode: 0o600},
+	}
+	if p.cert != nil {
+		files = append(files,
+			file{name: keyFile, text: string(p.cert.key), mode: 0o600},
+			file{name: certFile, text: string(p.cert.cert), mode: 0o644})
+	}
+	files = append(files,
+		file{name: "relaymux.service", text: clientUnit(s.Binary), mode: 0o644},
+		file{name: "relaymux-node.service", text: nodeUnit(s.Binary, p.listenPort()), mode: 0o644},
+		file{name: "proxy.pac", text: pac, mode: 0o644})
+	if s.Script == nil {
+		return files, nil
+	}
+	for _, script := range p.scripts() {
+		name, text, err := s.Script(script)
+		if err != nil {
+			return nil, fmt.Errorf("filling in the script: %w", err)
+		}
+		files = append(files, file{name: name, text: text, mode: 0o600})
+	}
+	return files, nil
+}
+
+// report says what was written, what is to be known of it, and what is next.
+func (s *Setup) report(dir string, files []file, left []string, p *plan) {
+	var names []string
+	for _, f := range files {
+		if !slices.Contains(left, f.name) {
+			names = append(names, f.name)
+		}
+	}
+	s.say("Wrote to %s: %s.", dir, strings.Join(names, ", "))
+	if len(left) > 0 {
+		s.say("Left as they were: %s.", strings.Join(left, ", "))
+	}
+	if p.cert != nil {
+		s.say("The node's certificate has the SHA-256 fingerprint %s; the client's config pins it.", p.cert.fingerprint)
+	}
+	for _, w := range p.warnings {
+		s.say("Note: %s", w)
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	s.say("")
+	s.next(dir, p)
+}
+
+// existing are the names of those files that are in dir.
+func existing(dir string, files []file) (names []string, err error) {
+	for _, f := range files {
+		switch _, err := os.Lstat(filepath.Join(dir, f.name)); {
+		case err == nil:
+			names = append(names, f.name)
+		case !errors.Is(err, os.ErrNotExist):
+			return nil, fmt.Errorf("looking for earlier files: %w", err)
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,88 @@
+package setup
+
+import (
+	"strconv"
+	"strings"
+)
+
+// nodeUnit is the node's unit of systemd. It runs as a user of its own, who can read
+// /etc/relaymux and nothing else of interest. A config with a mistake (exit code 2)
+// is not tried again. A port below 1024 takes a capability.
+func nodeUnit(binary, port string) string {
+	capability := ""
+	if n, _ := strconv.Atoi(port); n < 1024 {
+		capability = "CAP_NET_BIND_SERVICE"
+	}
+	return strings.NewReplacer("BINARY", binary, "CAPS", capability).Replace(`[Unit]
+Description=relaymux exit node
+Documentation=man:systemd.exec(5)
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+User=relaymux
+Group=relaymux
+ExecStart=BINARY node --config /etc/relaymux/node.toml
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus=2
+StateDirectory=relaymux
+StateDirectoryMode=0700
+LimitNOFILE=65536
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+CapabilityBoundingSet=CAPS
+AmbientCapabilities=CAPS
+
+[Install]
+WantedBy=multi-user.target
+`)
+}
+
+// clientUnit is the proxy's unit, for the user's own systemd. It has what works
+// without privileges there.
+func clientUnit(binary string) string {
+	return strings.ReplaceAll(`[Unit]
+Description=relaymux proxy
+
+[Service]
+Type=exec
+ExecStart=BINARY run --config %E/relaymux/config.toml
+Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus=2
+LimitNOFILE=65536
+UMask=0077
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=default.target
+`, "BINARY", binary)
+}

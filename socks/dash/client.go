@@ -1,0 +1,120 @@
+package dash
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// A Client reads a running relaymux: by its Unix socket, or by its admin address.
+type Client struct {
+	Socket string // path, "" for none
+	Listen string // host:port, "" for none
+	Token  string
+}
+
+// ErrNotRunning says that nobody answers.
+var ErrNotRunning = errors.New("no relaymux is running, or its admin page is off")
+
+// askTime is how long an answer may take: it is on this machine.
+const askTime = 5 * time.Second
+
+// answerMost bounds an answer: who listens at the port may be somebody else.
+const answerMost = 16 << 20
+
+// Status asks for the state, as JSON.
+func (c *Client) Status(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var tried []error
+	if c.Socket != "" {
+		body, err := c.ask(ctx, "unix", c.Socket, "localhost")
+		if err == nil || !isAway(err) {
+			return body, err
+		}
+		tried = append(tried, err)
+	}
+	if c.Listen != "" {
+		at := nearby(c.Listen)
+		body, err := c.ask(ctx, "tcp", at, at)
+		if err == nil || !isAway(err) {
+			return body, err
+		}
+		tried = append(tried, err)
+	}
+	if len(tried) == 0 {
+		return nil, fmt.Errorf("%w: the config has neither listen nor socket under [admin]", ErrNotRunning)
+	}
+	return nil, fmt.Errorf("%w: %w", ErrNotRunning, errors.Join(tried...))
+}
+
+// isAway reports whether an error is that nobody listens there, so that another place
+// may be tried.
+func isAway(err error) bool {
+	_, dial := errors.AsType[*net.OpError](err)
+	return dial || errors.Is(err, os.ErrNotExist)
+}
+
+// nearby is the address to connect to of one that is listened on.
+func nearby(listen string) string {
+	at, err := netip.ParseAddrPort(listen)
+	switch {
+	case err != nil:
+		host, port, err := net.SplitHostPort(listen)
+		if err == nil && host == "" {
+			return net.JoinHostPort("127.0.0.1", port)
+		}
+		return listen
+	case !at.Addr().IsUnspecified():
+		return listen
+	case at.Addr().Is4():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), at.Port()).String()
+}
+
+// ask asks whoever listens at address, under the name host. It goes there directly,
+// whatever proxy the environment names.
+func (c *Client) ask(ctx context.Context, network, address, host string) ([]byte, error) {
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	defer t.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/api/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	if c.Token != "" && network != "unix" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerMost))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the state from %s: %w", address, err)
+	case resp.StatusCode == http.StatusUnauthorized:
+		return nil, fmt.Errorf("%s asks for the token of [admin] in its config", address)
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%s answers %q: that is no relaymux of this version", address, resp.Status)
+	}
+	return body, nil
+}
+
+// Parse reads a state.
+func Parse(body []byte) (st Status, err error) {
+	if err := json.Unmarshal(body, &st); err != nil {
+		return st, fmt.Errorf("what answers is no relaymux of this version: %w", err)
+	}
+	return st, nil
+}

@@ -1,0 +1,143 @@
+// Package dash shows what the proxy does: a page for people, the same as JSON
+// (status.go says what its fields mean), Prometheus metrics, and the PAC file by
+// which browsers find the proxy. Its client's side reads a running daemon for
+// `relaymux status`.
+//
+// Whoever can reach the port may be a page of the web in the user's own browser. What
+// keeps it out is in guard.go, and a page may change nothing without a token.
+package dash
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"relaymux/mux"
+	"relaymux/mux/stats"
+)
+
+// Config is what a Server shows, and to whom.
+type Config struct {
+	// Look returns what the mux does and so many of its flows, and EndFlow ends one.
+	Look    func(flows int) mux.Snapshot
+	EndFlow func(id uint64) bool
+
+	Stats *stats.Mux
+	UDP   *stats.UDP // of the sockets towards applications
+	QUIC  *stats.UDP // of HTTP/3
+
+	Proxies  []netip.AddrPort // where the proxy listens
+	Password bool             // it asks for one
+	Version  string
+
+	// Token is what must be shown to see anything, "" if nothing need be. Who comes
+	// by the Unix socket owns it and is not asked.
+	Token string
+
+	// Hosts are names by which the page may be called, beside those of loopback and
+	// the address that a connection has reached.
+	Hosts []string
+
+	Log *slog.Logger
+}
+
+// A Server serves the page and what belongs to it.
+type Server struct {
+	Config
+	began time.Time
+	page  page
+	write [sha256.Size]byte // the digest of the token that changes something
+	http  *http.Server
+
+	mu     sync.Mutex // guards what follows
+	latest Status
+	at     time.Time // of latest; zero: there is none
+}
+
+// What a connection may take. The page asks once a second, so that an idle
+// connection is one that nobody misses.
+const (
+	headTime  = 5 * time.Second
+	readTime  = 10 * time.Second
+	writeTime = 20 * time.Second
+	idleTime  = 15 * time.Second
+	headMost  = 16 << 10
+	connsMost = 32 // of one listener, open at once
+)
+
+// New returns a Server of c.
+func New(c Config) (*Server, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Config: c, began: time.Now()}
+	token := c.Token
+	if token == "" {
+		token = rand.Text() // 130 bits, which only the page itself can read
+	}
+	s.write = sha256.Sum256([]byte(token))
+	var err error
+	if s.page, err = newPage(token, c.Token != ""); err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           s.guard(s.routes()),
+		ReadHeaderTimeout: headTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
+		MaxHeaderBytes:               headMost,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, ownKey{}, conn.LocalAddr().Network() == "unix")
+		},
+	}
+	return s, nil
+}
+
+// Serve serves ln, which it closes, until Close. Another end is told to the log: the
+// proxy goes on without.
+func (s *Server) Serve(ln net.Listener) {
+	if err := s.http.Serve(limit(ln, connsMost)); !errors.Is(err, http.ErrServerClosed) {
+		s.Log.Error("the admin page has ended", "listener", ln.Addr().String(), "err", err)
+	}
+}
+
+// Close ends all listeners and connections.
+func (s *Server) Close() { s.http.Close() }
+
+// routes are all that there is. A path that is none of them is not found, and so is
+// one with dots in it: nothing comes from the file system.
+func (s *Server) routes() http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("GET /{$}", s.servePage)
+	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "text/plain", "ok\n") })
+	m.HandleFunc("GET /proxy.pac", s.servePAC)
+	m.Handle("GET /api/status", s.private(s.serveStatus))
+	m.Handle("GET /metrics", s.private(s.serveMetrics))
+	m.Handle("POST /api/flows/{id}/close", s.writing(s.closeFlow))
+	return m
+}
+
+// closeFlow ends a flow as if its target had reset it.
+func (s *Server) closeFlow(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil || !s.EndFlow(id) {
+		http.Error(w, "there is no such flow", http.StatusNotFound)
+		return
+	}
+	s.Log.Info("flow ended by hand", "id", id)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// text answers with a text of that type.
+func text(w http.ResponseWriter, kind, body string) {
+	w.Header().Set("Content-Type", kind+"; charset=utf-8")
+	_, _ = w.Write([]byte(body))
+}

@@ -1,0 +1,87 @@
+package dash
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// errTaken says that another program answers at the socket.
+var errTaken = errors.New("another relaymux listens there")
+
+// A socket is a listener on a Unix socket that goes away with it.
+type socket struct {
+	net.Listener
+	path string
+	made fs.FileInfo
+}
+
+// ListenSocket listens on a Unix socket at path, which only its owner can open. One
+// that a program left behind, which nobody answers at, is replaced; anything else that
+// stands there stays.
+//
+// The socket is made in a directory that only its owner can enter and moved to its
+// place with its mode set: at no moment can anybody else open it.
+func ListenSocket(path string) (net.Listener, error) {
+	if err := free(path); err != nil {
+		return nil, fmt.Errorf("unix socket %s: %w", path, err)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".relaymux")
+	if err != nil {
+		return nil, fmt.Errorf("unix socket %s: %w", path, err)
+	}
+	defer os.RemoveAll(dir)
+	hidden := filepath.Join(dir, "s")
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: hidden, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("unix socket %s: %w", path, err)
+	}
+	ln.SetUnlinkOnClose(false)
+	s := &socket{Listener: ln, path: path}
+	err = os.Chmod(hidden, 0o600)
+	if err == nil {
+		err = os.Rename(hidden, path)
+	}
+	if err == nil {
+		s.made, err = os.Lstat(path)
+	}
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("unix socket %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// free reports why path cannot be taken, nil if it can.
+func free(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return errors.New("something that is no socket stands there")
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+		return errTaken
+	}
+	return nil
+}
+
+// Addr implements net.Listener.
+func (s *socket) Addr() net.Addr { return &net.UnixAddr{Name: s.path, Net: "unix"} }
+
+// Close implements net.Listener. What has taken the socket's place meanwhile stays.
+func (s *socket) Close() error {
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.made) {
+		os.Remove(s.path)
+	}
+	return s.Listener.Close()
+}

@@ -1,0 +1,137 @@
+package dash
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+)
+
+// tableFlows is how many flows the table shows.
+const tableFlows = 20
+
+// WriteTable writes st for a person who reads it on a terminal. before is the state of
+// a moment ago, for the throughput, or nil.
+func WriteTable(w io.Writer, st, before *Status) error {
+	t, err := newTexts(english)
+	if err != nil {
+		return err
+	}
+	var page strings.Builder
+	tw := tabwriter.NewWriter(&page, 0, 0, 2, ' ', 0)
+	f := func(format string, args ...any) { fmt.Fprintf(tw, format, args...) }
+	f("relaymux %s, up %s, %s\n", st.Version, span(time.Duration(st.Uptime*float64(time.Second))), linkText(&st.Link))
+	f("%s down, %s up, %d exchanges%s\n", size(st.Totals.Down), size(st.Totals.Up), st.Totals.Exchanges, rateText(st, before))
+	for _, a := range st.Advice {
+		f("! %s\n", t.fill("advice."+a.Code, a.Args))
+	}
+	f("\nDEPLOYMENT\tSTATE\tHTTP\tIN FLIGHT\tOK\tFAILED\tP50\tP95\n")
+	for i := range st.Deployments {
+		deploymentRow(f, &st.Deployments[i], st.Time)
+	}
+	f("\nACCOUNT\tSLOTS\tUSED\tLEFT\tRESETS IN\tLASTS\n")
+	for i := range st.Accounts {
+		accountRow(f, &st.Accounts[i], st.Time)
+	}
+	all := len(st.Flows) + st.FlowsMore
+	f("\nFLOW\tKIND\tAGE\tUP\tDOWN\tEXCHANGES\n")
+	for i := range st.Flows[:min(len(st.Flows), tableFlows)] {
+		flowRow(f, &st.Flows[i])
+	}
+	if all > tableFlows {
+		f("%d more\n", all-tableFlows)
+	}
+	tw.Flush() // into memory: it does not fail
+	_, err = io.WriteString(w, clean(page.String()))
+	return err
+}
+
+func linkText(l *Link) string {
+	switch {
+	case l.Pipe != "":
+		return "link is up, streams by " + l.Pipe
+	case l.State == LinkNone:
+		return "JSON wire"
+	}
+	return "link is " + map[string]string{LinkMaking: "being made", LinkUp: "up", LinkFailing: "failing"}[l.State]
+}
+
+func rateText(st, before *Status) string {
+	if before == nil || !st.Time.After(before.Time) {
+		return ""
+	}
+	took := st.Time.Sub(before.Time).Seconds()
+	rate := func(now, then uint64) string { return size(uint64(float64(max(now, then)-then) / took)) }
+	return fmt.Sprintf("; now %s/s down, %s/s up", rate(st.Totals.Down, before.Totals.Down), rate(st.Totals.Up, before.Totals.Up))
+}
+
+func deploymentRow(f func(string, ...any), d *Deployment, now time.Time) {
+	state := "works"
+	switch {
+	case d.Rest != nil:
+		state = "rests " + span(d.Rest.Until.Sub(now)) + ": " + d.Rest.Why
+	case d.Pipe:
+		state = "streams"
+	}
+	failed := uint64(0)
+	for outcome, n := range d.Exchanges {
+		if outcome != "ok" && outcome != "cancelled" {
+			failed += n
+		}
+	}
+	p50, p95 := "-", "-"
+	if d.Latency != nil {
+		p50, p95 = milli(d.Latency.P50)+" ms", milli(d.Latency.P95)+" ms"
+	}
+	f("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Name, state, cmp.Or(d.HTTP, "-"), d.InFlight, d.Exchanges["ok"], failed, p50, p95)
+}
+
+func accountRow(f func(string, ...any), a *Account, now time.Time) {
+	left, resets, lasts := "-", "-", "-"
+	if a.Quota > 0 {
+		left = fmt.Sprintf("%d of %d", a.Left, a.Quota)
+		lasts = span(time.Duration(a.Lasts * float64(time.Second)))
+		if !a.Resets.IsZero() {
+			resets = span(a.Resets.Sub(now))
+		}
+	}
+	f("%s\t%d of %d\t%d\t%s\t%s\t%s\n", a.Name, a.InFlight, a.Slots, a.Used, left, resets, lasts)
+}
+
+func flowRow(f func(string, ...any), fl *Flow) {
+	kind := fl.Network
+	if !fl.Connected {
+		kind += ", connecting"
+	}
+	f("%s\t%s\t%s\t%s\t%s\t%d\n", net.JoinHostPort(fl.Host, strconv.Itoa(int(fl.Port))), kind,
+		span(time.Duration(fl.Age*float64(time.Second))), size(fl.Up), size(fl.Down), fl.Exchanges)
+}
+
+// size is so many bytes as a person would tell them.
+func size(n uint64) string {
+	if n < 1000 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	v, units := float64(n)/1000, []string{"kB", "MB", "GB", "TB"}
+	i := 0
+	for ; v >= 1000 && i < len(units)-1; i++ {
+		v /= 1000
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[i]
+}
+
+// clean is text that does no more to a terminal than to show: names and errors have
+// come from the network.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
