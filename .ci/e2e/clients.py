@@ -107,8 +107,8 @@ def websocket(connection, target, host):
 
 
 @contextlib.contextmanager
-def chromium(proxy):
-    """A browser with an empty profile that uses proxy, a URL."""
+def chromium(proxy, *flags):
+    """A browser with an empty profile that uses proxy, a URL, or what flags say."""
     profile = tempfile.mkdtemp(prefix="relaymux-chromium-")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
@@ -117,9 +117,10 @@ def chromium(proxy):
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
         # The origin is on loopback and speaks http.
         "--disable-features=LocalNetworkAccessChecks,HttpsUpgrades,HttpsFirstBalancedMode",
-        "--proxy-bypass-list=<-loopback>", f"--user-data-dir={profile}", f"--proxy-server={proxy}",
+        "--proxy-bypass-list=<-loopback>", f"--user-data-dir={profile}", *([f"--proxy-server={proxy}"] if proxy else []), *flags,
     ):
         options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
     try:
         driver.set_page_load_timeout(100)

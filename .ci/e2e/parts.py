@@ -9,8 +9,8 @@ class Node:
     """relaymux node, with a secret for each of its clients. It can be killed, and
     be started again on its port."""
 
-    def __init__(self, world, clients, reap):
-        self.world, self.reap, self.key = world, reap, world.secret()
+    def __init__(self, world, clients, reap, tls=False):
+        self.world, self.reap, self.key, self.tls = world, reap, world.secret(), tls
         self.secrets = {name: world.secret() for name in clients}
         self.address = "127.0.0.1:0"
         self.start()
@@ -22,11 +22,13 @@ class Node:
 
     def write(self):
         """Writes the config, with the clients that have a secret now."""
+        certificate = self.world.tools.certificate
+        server = f'tls_cert = "{certificate}"\ntls_key = "{certificate}"' if self.tls else "plain = true"
         clients = "".join(f'[[node.client]]\nname = "{name}"\nsecret = "{secret}"\n' for name, secret in self.secrets.items())
         return self.world.write("node.toml", f"""
 [node]
 listen = "{self.address}"
-plain = true
+{server}
 key = "{self.key}"
 {clients}
 [node.egress]
@@ -42,9 +44,9 @@ reap = "{self.reap}"
         self.program.signal(signal.SIGHUP)
         self.program.find("clients read again")
 
-    def deployment(self):
+    def deployment(self, name="direct"):
         """What leads straight to it, in a proxy's config."""
-        return f'[[deployment]]\nname = "direct"\nurl = "http://{self.address}"\nkey = "{self.key}"\n'
+        return f'[[deployment]]\nname = {json.dumps(name)}\nurl = "http://{self.address}"\nkey = "{self.key}"\n'
 
 
 class Emulator:

@@ -14,6 +14,7 @@ from parts import Emulator, Namespace, Node
 
 HOSTS = [f"h{i}.e2e.test" for i in range(10)]  # known only in the node's /etc/hosts
 ROUND_TRIP = 1.5                                # seconds, of the emulated relay
+ADMIN = ("--admin", "127.0.0.1:0")              # the usual port may be another relaymux's
 
 
 class Failed(Exception):
@@ -168,10 +169,10 @@ class World:
         shell = 'ip link set lo up; trap "kill \\$!; exit 0" TERM; "$@" & echo namespace ready; wait'
         return Namespace(self.start(["unshare", "--net", "sh", "-c", shell, "sh", *argv], name))
 
-    def embedded(self, limit_files=None, hosts=False, **environ):
+    def embedded(self, limit_files=None, hosts=False, ports=1, **environ):
         """relaymux run without a config: the node is in the same process.
         Returns it and the proxy's host:port."""
-        argv = [self.tools.relaymux, "run", "--proxy", "127.0.0.1:0"]
+        argv = [self.tools.relaymux, "run", "--proxy", ",".join(["127.0.0.1:0"] * ports), *ADMIN]
         if hosts:
             argv = self.with_hosts(argv)
         if limit_files:
@@ -180,9 +181,9 @@ class World:
         program = self.start(argv, "run", environ)
         return program, proxy_of(program)
 
-    def node(self, clients=("e2e",), reap="180s"):
+    def node(self, clients=("e2e",), reap="180s", tls=False):
         """relaymux node, which those may make links with."""
-        return Node(self, clients, reap)
+        return Node(self, clients, reap, tls)
 
     def emulator(self, node, scripts=(), workers=(), round_trip=ROUND_TRIP):
         """Scripts and workers in front of a node."""
@@ -205,7 +206,7 @@ users = {users}
 [state]
 dir = "{name}-state"
 {link}{deployments}""")
-        program = self.start([self.tools.relaymux, "run", "--config", config, *flags], "run")
+        program = self.start([self.tools.relaymux, "run", "--config", config, *ADMIN, *flags], "run")
         return program, proxy_of(program)
 
     def direct(self, host="127.0.0.1", users="[]"):

@@ -18,7 +18,8 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "socks", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/exit", "relay/fronted", "relay/h3"},
+	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
+	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {},
 	"config/setup":                   {"config"},
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
@@ -59,7 +60,7 @@ var home = map[string][]string{
 	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
 	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
 	"golang.org/x/sync/semaphore":          {"mux"},
-	"golang.org/x/sync/errgroup":           {""},
+	"golang.org/x/sync/errgroup":           {"config/daemon"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},

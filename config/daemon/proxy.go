@@ -1,0 +1,248 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"relaymux/config"
+	"relaymux/mux"
+	"relaymux/mux/stats"
+	"relaymux/relay/account"
+	"relaymux/socks"
+	"relaymux/socks/dash"
+)
+
+// drainTime is how long connections may go on after the first signal. A second
+// signal ends the program at once.
+const drainTime = 5 * time.Second
+
+// A Proxy is the client side: listeners, the protocols on them, the mux; and the
+// embedded node, if there is one.
+type Proxy struct {
+	log       *slog.Logger
+	version   string
+	listeners []net.Listener
+	pages     []net.Listener // of admin
+	admin     *dash.Server
+	ledger    *account.Ledger
+	front     *socks.Server
+	mux       *mux.Mux
+	ds        []mux.Deployment
+	stats     *stats.Mux
+	udp       *stats.UDP
+	quic      *stats.UDP // of HTTP/3
+	node      *Node      // nil: it is elsewhere
+}
+
+// Process is what a daemon has of the process that it is.
+type Process struct {
+	Environ []string // as os.Environ returns it
+	Version string
+	Log     *slog.Logger
+}
+
+// NewProxy opens the ports of the proxy that cfg describes. It takes over cfg.
+func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
+	p := &Proxy{log: in.Log, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
+	err := p.open(cfg, in)
+	if err != nil {
+		p.closeAll()
+		return nil, err
+	}
+	return p, nil
+}
+
+// open makes everything, from the node on. What is there when it fails is closed by
+// closeAll.
+func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
+	stateDir := config.StateDir(cfg, in.Environ)
+	switch {
+	case cfg.Embedded:
+		boundHeap(int64(cfg.Limits.Memory + cfg.Node.Limits.Memory))
+		if p.node, err = embed(cfg, in.Log); err != nil {
+			return err
+		}
+		stateDir = "" // what an embedded node serves uses up no quota
+	case len(cfg.Deployments) == 0:
+		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
+	default:
+		boundHeap(int64(cfg.Limits.Memory))
+		leaveOne()
+	}
+	if p.ds, err = Deployments(cfg, in.Log, p.quic); err != nil {
+		return err
+	}
+	p.ledger = account.Open(stateDir, in.Log)
+	count(cfg, p.ds, p.ledger)
+	for _, addr := range cfg.Proxy.Listen {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
+		}
+		p.listeners = append(p.listeners, ln)
+	}
+	p.mux = newMux(cfg, p)
+	p.front = newFront(cfg, p)
+	return p.openAdmin(cfg, config.AdminSocket(cfg, in.Environ))
+}
+
+func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
+	return mux.New(mux.Config{
+		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
+		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
+		Memory: int64(cfg.Limits.Memory), Stale: time.Duration(cfg.UDP.Stale), Log: p.log, Stats: p.stats, UDP: p.udp,
+		Link: linkOf(cfg),
+	})
+}
+
+func newFront(cfg *config.Config, p *Proxy) *socks.Server {
+	var users []socks.User
+	for _, u := range cfg.Proxy.Users {
+		users = append(users, socks.User{Name: u.Name, Password: u.Password.Reveal()})
+	}
+	sockets := trains(&cfg.UDP, p.udp)
+	sockets.Buffer = 1 << 20
+	return socks.New(socks.Config{
+		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
+		MaxConns: cfg.Limits.Connections, Log: p.log,
+		UDP: &socks.UDP{
+			Open:      socks.OpenUDP(p.mux),
+			BlockQUIC: cfg.UDP.BlockQUIC != config.Off,
+			BlockSTUN: cfg.UDP.BlockSTUN,
+			Options:   sockets,
+		},
+	})
+}
+
+// openAdmin makes the admin page. Where its port or its socket is taken, the proxy goes
+// on without.
+func (p *Proxy) openAdmin(cfg *config.Config, socket string) error {
+	c := dash.Config{
+		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic,
+		Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
+		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log,
+	}
+	for _, ln := range p.listeners {
+		if at, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
+			c.Proxies = append(c.Proxies, at)
+		}
+	}
+	var err error
+	if p.admin, err = dash.New(c); err != nil {
+		return err
+	}
+	p.pages = dash.Open(cfg.Admin.Listen, socket, p.log)
+	return nil
+}
+
+// closeAll ends what open has made.
+func (p *Proxy) closeAll() {
+	for _, ln := range p.listeners {
+		ln.Close()
+	}
+	if p.mux != nil {
+		p.mux.Close(context.Background())
+	}
+	if p.ledger != nil {
+		p.ledger.Close()
+	}
+	if p.node != nil {
+		p.node.close()
+	}
+}
+
+// Addrs are where the proxy listens.
+func (p *Proxy) Addrs() []net.Addr { return addrs(p.listeners) }
+
+// Pages are where the admin page listens; a Unix socket is among them.
+func (p *Proxy) Pages() []net.Addr { return addrs(p.pages) }
+
+func addrs(listeners []net.Listener) (list []net.Addr) {
+	for _, ln := range listeners {
+		list = append(list, ln.Addr())
+	}
+	return list
+}
+
+// Names are those of the deployments.
+func (p *Proxy) Names() (names []string) {
+	for _, d := range p.ds {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// Run serves until ctx ends, then lets connections go on for drainTime. An
+// embedded node outlives them.
+func (p *Proxy) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	nodeCtx, stopNode := context.WithCancel(context.Background())
+	defer stopNode()
+	if p.node != nil {
+		group.Go(func() error { return p.node.Run(nodeCtx) })
+	}
+	for _, ln := range p.listeners {
+		group.Go(func() error { return p.front.Serve(ln) })
+	}
+	for _, ln := range p.pages {
+		group.Go(func() error { p.admin.Serve(ln); return nil })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		defer stopNode()
+		p.stop()
+		return nil
+	})
+	return group.Wait()
+}
+
+func (p *Proxy) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	p.front.Shutdown(ctx)
+	p.mux.Drain(ctx)
+	ctx, cancel = context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	p.mux.Close(ctx)
+	for _, d := range p.ds {
+		d.Transport.Close()
+	}
+	p.ledger.Close()
+	p.admin.Close()
+	s := p.stats
+	attrs := []any{"flows", s.Flows.Load(), "udp_flows", p.udp.Flows.Load(), "exchanges", s.Exchanges.Load(),
+		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
+	attrs = append(attrs, dropped(p.udp)...)
+	p.log.Info("stopped", append(attrs, quicAttrs(p.quic)...)...)
+}
+
+// dropped are the counts of datagrams that were not carried, by reason.
+func dropped(u *stats.UDP) (attrs []any) {
+	for why := range stats.Drops {
+		if n := u.Dropped[why].Load(); n > 0 {
+			attrs = append(attrs, "dropped_"+why.String(), n)
+		}
+	}
+	return attrs
+}
+
+// quicAttrs are the datagrams of HTTP/3 and the trains that they went in, if there
+// were any.
+func quicAttrs(u *stats.UDP) (attrs []any) {
+	for _, way := range []struct {
+		name string
+		t    *stats.Trains
+	}{{"sent", &u.Sent}, {"received", &u.Received}} {
+		if n := way.t.Datagrams.Load(); n > 0 {
+			attrs = append(attrs, "quic_"+way.name, n, "quic_"+way.name+"_trains", way.t.Trains.Load())
+		}
+	}
+	return attrs
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"relaymux/relay/doctor"
+)
+
+// asMain has the test's own binary be the program.
+const asMain = "TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// program is the program with args, which the end of the test kills. It has no
+// terminal, and no config but that of its flags.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, os.Args[0], args...)
+	home := t.TempDir()
+	c.Env = []string{asMain + "=1", "HOME=" + home, "XDG_STATE_HOME=" + filepath.Join(home, "state"), "PATH=" + os.Getenv("PATH")}
+	return c
+}
+
+// output runs the program to its end. What it says to stderr comes last.
+func output(t *testing.T, args ...string) (text string, code int) {
+	t.Helper()
+	c := program(t, args...)
+	var out, err strings.Builder
+	c.Stdout, c.Stderr = &out, &err
+	if failed := c.Run(); c.ProcessState == nil {
+		t.Fatal(failed)
+	}
+	return out.String() + err.String(), c.ProcessState.ExitCode()
+}
+
+// started starts the program and returns the first line that it prints with mark in it.
+func started(t *testing.T, mark string, args ...string) string {
+	t.Helper()
+	c := program(t, args...)
+	r, w := io.Pipe()
+	c.Stdout, c.Stderr = w, w
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = c.Wait()
+		w.Close()
+	}()
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		r.Close()
+		<-ended
+	})
+	lines := bufio.NewScanner(r)
+	var all []string
+	for lines.Scan() {
+		all = append(all, lines.Text())
+		if strings.Contains(lines.Text(), mark) {
+			go func() { _, _ = io.Copy(io.Discard, r) }()
+			return lines.Text()
+		}
+	}
+	t.Fatalf("%v ended without %q:\n%s", args, mark, strings.Join(all, "\n"))
+	return ""
+}
+
+// freePort is one that nobody had a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+// TestInitCarriesARequest: what init writes passes check, starts a node and a proxy as
+// two processes, and carries a request.
+func TestInitCarriesARequest(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "setup")
+	if text, code := output(t, "init", "--dir", dir, "--node", "127.0.0.1:"+freePort(t), "--relay", "direct"); code != 0 {
+		t.Fatalf("init: %d, %s", code, text)
+	}
+	client, node := filepath.Join(dir, "relaymux.toml"), filepath.Join(dir, "node.toml")
+	for _, file := range []string{client, node} {
+		if text, code := output(t, "check", "--config", file); code != 0 {
+			t.Fatalf("check: %d, %s", code, text)
+		}
+	}
+	f, err := os.OpenFile(node, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("[node.egress]\nallow_private = true\n"); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "carried") }))
+	defer target.Close()
+
+	if text, code := output(t, "doctor", "--config", node); code != 0 || !strings.Contains(text, "is free: the node does not run") {
+		t.Errorf("doctor of a node: %d, %s", code, text)
+	}
+	started(t, "node listens", "node", "--config", node)
+	var report doctor.Report
+	text, code := output(t, "doctor", "--config", client, "--json", "--target", strings.TrimPrefix(target.URL, "http://"))
+	if err := json.Unmarshal([]byte(text), &report); err != nil || code != 0 || len(report.Findings) != 1 {
+		t.Fatalf("doctor with a node: %d, %v, %s", code, err, text)
+	}
+	for _, l := range report.Findings[0].Legs {
+		if l.Status != doctor.OK {
+			t.Errorf("doctor with a node: %+v", l)
+		}
+	}
+	if text, code = output(t, "doctor", "--config", client, "--target", "127.0.0.1:1"); code != exitFailed || !strings.Contains(text, "dial is broken") {
+		t.Errorf("doctor of a target that is not there: %d, %s", code, text)
+	}
+	if text, code = output(t, "doctor", "--config", node); code != 0 || !strings.Contains(text, "is in use by this node") {
+		t.Errorf("doctor of a running node: %d, %s", code, text)
+	}
+	line := started(t, "proxy on", "run", "--config", client, "--proxy", "127.0.0.1:0")
+	fields := strings.Fields(line)
+	proxy := &url.URL{Scheme: "http", Host: fields[len(fields)-1]}
+	c := http.Client{Transport: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return proxy, nil }}, Timeout: 30 * time.Second}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get(target.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "carried" {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// TestInitWithoutATerminal: it neither asks nor hangs, and names the flag.
+func TestInitWithoutATerminal(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "setup")
+	for _, c := range []struct {
+		flag string
+		args []string
+	}{
+		{"--node", nil},
+		{"--relay", []string{"--node", "node.example"}},
+		{"--relay", []string{"--node", "node.example", "--relay", "pigeon"}},
+		{"--node-tls", []string{"--node", "node.example", "--relay", "worker", "--node-tls", "self-signed"}},
+		{"--from", []string{"--node", "node.example", "--from", filepath.Join(dir, "missing")}},
+	} {
+		text, code := output(t, append([]string{"init", "--dir", dir}, c.args...)...)
+		if code != exitUsage || !strings.HasPrefix(text, "relaymux: "+c.flag+" ") {
+			t.Errorf("%v: exit code %d, %q", c.args, code, text)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a mistake leaves files")
+	}
+}
