@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 
+import checks_account
 import checks_browser
 import checks_clients
 import checks_dash
@@ -29,8 +30,9 @@ from world import Tools, World, most_files
 
 def main(arguments):
     relaymux, relayemu, *wanted = arguments
-    checks = [check for module in (checks_clients, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_path,
-                                   checks_script, checks_udp)
+    modules = (checks_clients, checks_account, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_path,
+               checks_script, checks_udp)
+    checks = [check for module in modules
               for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
     most_files()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
