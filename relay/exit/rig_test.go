@@ -18,7 +18,9 @@ import (
 	"relaymux/mux/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")) // which has no end
+}
 
 const testKey = "correct horse battery staple 32+"
 

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {},
-	"config/setup":                   {"config"},
+	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
@@ -61,6 +61,7 @@ var home = map[string][]string{
 	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
+	"golang.org/x/crypto/acme":             {"relay/exit"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
