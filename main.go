@@ -430,7 +430,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		}
 		ctx, stop := context.WithTimeout(context.Background(), limit)
 		defer stop()
-		report, err := daemon.Examine(ctx, cfg, target)
+		report, err := daemon.Examine(ctx, cfg, a.environ, target)
 		if err != nil {
 			return err
 		}
