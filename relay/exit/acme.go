@@ -205,10 +205,10 @@ func (c *acmeCerts) renew(ctx context.Context) error {
 		return fmt.Errorf("reading what the CA made: %w", err)
 	}
 	c.loaded.Store(cert)
-	c.log.Info("certificate from the CA", "domains", c.Domains, "issuer", cert.Leaf.Issuer.String(), "until", cert.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	if err := keep(ACMEFile(c.Dir, c.Directory), text); err != nil {
 		c.log.Error("the certificate is not kept, and the next start asks for another", "err", err)
 	}
+	c.log.Info("certificate from the CA", "domains", c.Domains, "issuer", cert.Leaf.Issuer.String(), "until", cert.Leaf.NotAfter.UTC().Format(time.DateOnly))
 	return nil
 }
 

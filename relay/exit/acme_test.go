@@ -11,12 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -24,71 +22,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/letsencrypt/pebble/v2/ca"
-	"github.com/letsencrypt/pebble/v2/db"
-	"github.com/letsencrypt/pebble/v2/va"
-	"github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/crypto/acme"
 
 	"relaymux/mux/gso"
+	"relaymux/relay/relaytest/testca"
 )
-
-// A testCA is Pebble, Let's Encrypt's own CA for tests, in this process. It finds every
-// name on loopback, and asks at the ports that it was given.
-type testCA struct {
-	directory string
-	https     *x509.CertPool // for its directory
-	roots     *x509.CertPool // of what it issues
-	close     func()
-}
-
-func newTestCA(t *testing.T, port80, port443 int) *testCA {
-	t.Helper()
-	quiet := log.New(io.Discard, "", 0)
-	store := db.NewMemoryStore()
-	issuer := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {}})
-	checks := va.New(quiet, port80, port443, true, loopbackNames(t), store)
-	front := wfe.New(quiet, store, checks, issuer, []string{"ca.test"}, true, false, 1, 1)
-	server := httptest.NewTLSServer(front.Handler())
-	t.Cleanup(server.Close)
-	c := &testCA{directory: server.URL + wfe.DirectoryPath, https: x509.NewCertPool(), roots: x509.NewCertPool(), close: server.Close}
-	c.https.AddCert(server.Certificate())
-	root, err := x509.ParseCertificate(issuer.GetRootCert(0).DER)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.roots.AddCert(root)
-	return c
-}
-
-// loopbackNames is the address of a name server for which every name is on loopback.
-func loopbackNames(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		answer := new(dns.Msg).SetReply(q)
-		if q.Question[0].Qtype == dns.TypeA {
-			answer.Answer = append(answer.Answer, &dns.A{A: net.IPv4(127, 0, 0, 1),
-				Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}})
-		}
-		_ = w.WriteMsg(answer)
-	})}
-	started := make(chan struct{})
-	server.NotifyStartedFunc = func() { close(started) }
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.ActivateAndServe() }()
-	<-started
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		<-done
-	})
-	return ln.Addr().String()
-}
 
 // An ear hears what is logged.
 type ear struct {
@@ -126,10 +65,10 @@ func (e *ear) hear(t *testing.T, part string) string {
 
 const acmeName, acmeOther = "node.test.example", "www.test.example"
 
-// An acmeRig is a server that gets its certificate from a testCA.
+// An acmeRig is a server that gets its certificate from a CA.
 type acmeRig struct {
 	t       *testing.T
-	ca      *testCA
+	ca      *testca.CA
 	acme    ACME
 	address string // of TCP and UDP
 	port80  string // where the CA asks by HTTP
@@ -150,8 +89,8 @@ func newACMERig(t *testing.T, dir string, byHTTP bool) (*acmeRig, net.Listener, 
 		}
 		r.port80, port80 = r.acme.Port80.Addr().String(), portOf(r.acme.Port80.Addr())
 	}
-	r.ca = newTestCA(t, port80, portOf(ln.Addr()))
-	r.acme.Directory, r.acme.Roots = r.ca.directory, r.ca.https
+	r.ca = testca.New(t, port80, portOf(ln.Addr()))
+	r.acme.Directory, r.acme.Roots = r.ca.Directory, r.ca.HTTPS
 	return r, ln, socket
 }
 
@@ -213,7 +152,7 @@ func closedPort(t *testing.T) net.Addr {
 
 // shown is the certificate that a client gets who trusts the CA.
 func (r *acmeRig) shown(name string, protocols ...string) (*x509.Certificate, error) {
-	conn, err := tls.Dial("tcp", r.address, &tls.Config{ServerName: name, RootCAs: r.ca.roots, NextProtos: protocols})
+	conn, err := tls.Dial("tcp", r.address, &tls.Config{ServerName: name, RootCAs: r.ca.Roots, NextProtos: protocols})
 	if err != nil {
 		return nil, err
 	}
@@ -227,8 +166,7 @@ func (r *acmeRig) shown(name string, protocols ...string) (*x509.Certificate, er
 // TestACME: the CA is asked, answered and believed, by either way; HTTP/3 has the same
 // certificate; and the next start needs no CA.
 func TestACME(t *testing.T) {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0") // each costs a second
+	testca.Hurry(t)
 	for way, byHTTP := range map[string]bool{"tls-alpn-01": false, "http-01": true} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -246,7 +184,7 @@ func TestACME(t *testing.T) {
 			stop()
 			r.keeps(dir)
 
-			r.ca.close()
+			r.ca.Close()
 			ln, socket = portOfBoth(t)
 			r.address = ln.Addr().String()
 			if byHTTP {
@@ -278,7 +216,7 @@ func (r *acmeRig) sameEverywhere() {
 			r.t.Errorf("%s: %v", protocol, err)
 		}
 	}
-	tr := &http3.Transport{TLSClientConfig: &tls.Config{ServerName: acmeOther, RootCAs: r.ca.roots}}
+	tr := &http3.Transport{TLSClientConfig: &tls.Config{ServerName: acmeOther, RootCAs: r.ca.Roots}}
 	defer tr.Close()
 	resp, err := (&http.Client{Transport: tr}).Get("https://" + r.address)
 	if err != nil {
@@ -318,7 +256,7 @@ func (r *acmeRig) hidesAtPort80() {
 // keeps checks that what has keys in it is its owner's alone.
 func (r *acmeRig) keeps(dir string) {
 	r.t.Helper()
-	for _, path := range []string{ACMEFile(dir, r.ca.directory), filepath.Join(acmeDir(dir, r.ca.directory), "account.pem")} {
+	for _, path := range []string{ACMEFile(dir, r.ca.Directory), filepath.Join(acmeDir(dir, r.ca.Directory), "account.pem")} {
 		info, err := os.Stat(path)
 		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
 			r.t.Errorf("%s: %v, %v", path, info, err)
@@ -329,12 +267,11 @@ func (r *acmeRig) keeps(dir string) {
 // TestACMERenewal: a certificate of which a third or less is left serves on, until there
 // is another.
 func TestACMERenewal(t *testing.T) {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	testca.Hurry(t)
 	dir := t.TempDir()
 	r, ln, socket := newACMERig(t, dir, false)
 	now := time.Now()
-	old := oldCertificate(t, ACMEFile(dir, r.ca.directory), now.Add(-3*time.Hour), now.Add(time.Hour), acmeName, acmeOther)
+	old := oldCertificate(t, ACMEFile(dir, r.ca.Directory), now.Add(-3*time.Hour), now.Add(time.Hour), acmeName, acmeOther)
 	certs, err := newACMECerts(r.acme, slog.New(r.ear))
 	if err != nil {
 		t.Fatal(err)
@@ -374,11 +311,10 @@ func oldCertificate(t *testing.T, path string, from, to time.Time, names ...stri
 // TestACMEUnreachable: the log has the CA's own reason, and what to do; the node goes on,
 // and ends at once when it is told to.
 func TestACMEUnreachable(t *testing.T) {
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
+	testca.Hurry(t)
 	r, ln, socket := newACMERig(t, t.TempDir(), false)
-	r.ca = newTestCA(t, 1, portOf(closedPort(t)))
-	r.acme.Directory, r.acme.Roots = r.ca.directory, r.ca.https
+	r.ca = testca.New(t, 1, portOf(closedPort(t)))
+	r.acme.Directory, r.acme.Roots = r.ca.Directory, r.ca.HTTPS
 	stop := r.serve(ln, socket)
 	line := r.hear(t, "ERROR no certificate from the CA")
 	for _, part := range []string{"the CA does not find this node at ", "test.example: acme: authorization error", "Failed to connect", "port 443 of each domain", "again_in=2m0s"} {

@@ -16,10 +16,11 @@ import (
 	"go.uber.org/goleak"
 
 	"relaymux/mux/wire"
+	"relaymux/relay/relaytest/testca"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks")) // which has no end
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(testca.Goroutine))
 }
 
 const testKey = "correct horse battery staple 32+"
