@@ -212,6 +212,7 @@ def setup_worker(world):
         healthy_but_udp = json.loads(machine.type(f"relaymux doctor --config {how}/relaymux.toml --json --target {SITE}:443"))
         for leg in healthy_but_udp["findings"][0]["legs"]:
             require(leg["status"] == "ok" or leg["leg"] == "udp", f"{how}: {leg}")
+            require(leg["leg"] != "relay" or leg["detail"] == "answered", f"the Worker is not seen: {leg}")
         proxy = machine.leave(f"relaymux run --config {how}/relaymux.toml", f"{how}-run", "SOCKS5 and HTTP proxy on 127.0.0.1:1080")
         require("whole: " in machine.type(program("curl")), "curl shows another page")
         proxy.find("deployment streams", 15)
@@ -221,6 +222,69 @@ def setup_worker(world):
             each.wait(20)
     return ", ".join(said)
 
+
+def setup_proxy(world):
+    """nginx and Caddy with what init writes, which verify the certificate that it makes."""
+    machine = Machine(world)
+    machine.site()
+    machine.type(f"relaymux init --node {NODE}:8443 --relay proxy=https://{WORKER}/below")
+    made = os.path.join(machine.home, "relaymux-setup")
+    machine.leave("relaymux node --config relaymux-setup/node.toml", "node", "node listens")
+    for name, argv in ("nginx.conf", ["nginx", "-p", made, "-e", "stderr", "-c"]), ("Caddyfile", ["caddy", "run", "--adapter", "caddyfile", "--config"]):
+        with open(os.path.join(made, name), encoding="utf-8") as file:
+            text = file.read()
+        require(text.count("/etc/relaymux/cert.pem") == 1 and "/below/" in text, text)
+        config = world.write(f"whole-{name}", (NGINX if name == "nginx.conf" else CADDY)
+                             .replace("HERE", text.replace("/etc/relaymux/cert.pem", os.path.join(made, "cert.pem")))
+                             .replace("PEM", machine.certificate).replace("TMP", world.directory))
+        proxy = machine.start([*argv, config], name)
+        until(lambda: healthy_through(machine, proxy), 20, f"{name} leads to the node")  # pylint: disable=cell-var-from-loop
+        proxy.signal()
+        proxy.wait(20)
+    return "nginx, Caddy"
+
+
+def healthy_through(machine, proxy):
+    """Whether the doctor finds nothing broken: the reverse proxy may not listen yet."""
+    require(proxy.running(), proxy.err())
+    done = subprocess.run(machine.inside(["relaymux", "doctor", "--config", "relaymux-setup/relaymux.toml", "--json", "--target", f"{SITE}:443"]),
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, env=machine.environ)
+    return done.returncode == 0
+
+
+NGINX = """
+daemon off;
+user root;
+pid TMP/nginx.pid;
+error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path TMP/body;
+    proxy_temp_path TMP/proxy;
+    fastcgi_temp_path TMP/fastcgi;
+    uwsgi_temp_path TMP/uwsgi;
+    scgi_temp_path TMP/scgi;
+    server {
+        listen 127.0.0.2:443 ssl http2;
+        ssl_certificate PEM;
+        ssl_certificate_key PEM;
+        HERE
+    }
+}
+"""
+
+CADDY = """
+{
+	admin off
+	auto_https disable_redirects
+}
+https://relay.workers.dev {
+	bind 127.0.0.2
+	tls PEM PEM
+	HERE
+}
+"""
 
 # A config of workerd with the Worker at port 443, which trusts the certificate that it
 # has itself.
@@ -239,4 +303,4 @@ const config :Workerd.Config = (
 """
 
 
-CHECKS = [(setup_walk, 180), (setup_asked, 60), (setup_worker, 180)]
+CHECKS = [(setup_walk, 180), (setup_asked, 60), (setup_worker, 180), (setup_proxy, 90)]

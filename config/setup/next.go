@@ -61,7 +61,11 @@ func (s *Setup) nodeStep(dir string, p *plan) step {
 			fmt.Sprintf("ssh %s 'cd %s%s && install -m 600 fullchain.pem /etc/relaymux/%s && install -m 600 privkey.pem /etc/relaymux/%s && chown relaymux: /etc/relaymux/*'",
 				remote, live, p.host, certFile, keyFile))
 	}
-	if p.nodeTLS != Behind {
+	switch p.nodeTLS {
+	case Behind:
+	case Plain:
+		lines = append(lines, fmt.Sprintf("ssh %s 'ufw allow %s/tcp'    # or whatever its firewall is", remote, p.port))
+	default:
 		lines = append(lines, fmt.Sprintf("ssh %s 'ufw allow %s'    # or whatever its firewall is: TCP, and UDP for HTTP/3", remote, p.port))
 	}
 	if p.nodeTLS == ACME && p.acmePort() != p.port {

@@ -71,9 +71,12 @@ func (p patient) examined(t *testing.T) (r *doctor.Report, stack *Stack) {
 	if p.down {
 		u = &url.URL{Scheme: u.Scheme, Host: "127.0.0.1:1"}
 	}
-	key := TunnelKey
-	if p.via != "" {
+	key := "" // the link straight to a node wants none
+	switch {
+	case p.via != "":
 		u, key = p.serveRelay(t, n, u), AuthKey
+	case p.json:
+		key = TunnelKey
 	}
 	if p.key != "" {
 		key = p.key
