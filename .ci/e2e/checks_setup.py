@@ -130,6 +130,7 @@ def setup_walk(world):
     for secret in secrets_of(made):
         require(secret not in said, "init prints a secret")
         world.secrets.append(secret)
+    require("is free: the node does not run" in machine.type(typed(lines, "relaymux doctor")), "the node's port is taken")
     machine.leave(typed(lines, "relaymux node"), "node", "node listens")
     google = machine.start(["node", HOST, os.path.join(made, "Code.gs"), machine.certificate, "https://" + GOOGLE[2]], "appsscript",
                            APPSSCRIPT_LISTEN=f"{FRONT}:443")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"relaymux/relay/script"
@@ -94,6 +95,10 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 		file := quote(filepath.Join(dir, f.name))
 		switch f.kind {
 		case script.AppsScript:
+			if p.isThere(f.kind) {
+				lines = append(lines, "apps-script: paste "+file+" in the place of the script's Code.gs; then Deploy > Manage deployments > Edit > New version.")
+				continue
+			}
 			lines = append(lines, "apps-script: a new project at script.google.com; paste "+file+" in the place of its Code.gs,",
 				"  run doGet once, and grant what it asks for; then Deploy > New deployment > Web app, execute as: Me, access: Anyone.")
 		case script.Worker:
@@ -125,6 +130,11 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 		return step{}
 	}
 	return step{"The relay:", lines}
+}
+
+// isThere reports whether all relays of that kind have an address.
+func (p *plan) isThere(kind string) bool {
+	return !slices.ContainsFunc(p.ways, func(w way) bool { return w.kind == kind && w.placeholder != "" })
 }
 
 // workerDate is the day whose behaviour of the runtime the Worker is tested with.

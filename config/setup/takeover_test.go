@@ -75,6 +75,9 @@ func TestTakeOver(t *testing.T) {
 			if got, want := client.Proxy.Listen, []string{"127.0.0.1:1080", "127.0.0.1:8086", "127.0.0.1:8085"}; !slices.Equal(got, want) {
 				t.Errorf("listens on %v", got)
 			}
+			if !strings.Contains(said, "Manage deployments > Edit > New version") {
+				t.Error(said)
+			}
 			if strings.Contains(said, "open to its network") != (name == "config.json") {
 				t.Error(said)
 			}
