@@ -72,6 +72,7 @@ type acmeRig struct {
 	acme    ACME
 	address string // of TCP and UDP
 	port80  string // where the CA asks by HTTP
+	server  *Server
 	*ear
 }
 
@@ -104,6 +105,7 @@ func (r *acmeRig) serve(ln net.Listener, socket net.PacketConn) (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.server = s
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, ln) }()
@@ -281,8 +283,15 @@ func TestACMERenewal(t *testing.T) {
 	}
 	r.serve(ln, socket)
 	r.hear(t, "certificate from the CA")
-	if c, err := r.shown(acmeName); err != nil || bytes.Equal(c.Raw, old) {
+	first, err := r.shown(acmeName)
+	if err != nil || bytes.Equal(first.Raw, old) {
 		t.Errorf("after the renewal: %v", err)
+	}
+	if err := r.server.acme.renew(t.Context()); err != nil { // by an account that the CA knows
+		t.Errorf("the next renewal: %v", err)
+	}
+	if c, err := r.shown(acmeName); err != nil || c.Equal(first) {
+		t.Errorf("after the next renewal: %v", err)
 	}
 }
 
