@@ -286,11 +286,13 @@ func (a *app) initCommand() *cobra.Command {
 	c := &cobra.Command{Use: "init", Short: "make the config files of both sides, with new secrets", Args: cobra.NoArgs,
 		Long: "Makes every key and secret, the config files of both sides, the filled-in scripts, units of systemd and a PAC\n" +
 			"file, and prints the steps that are left. What the flags leave out it asks for, if there is a terminal.",
-		Example: "  relaymux init\n  relaymux init --node node.example:8443 --relay direct --relay apps-script"}
+		Example: "  relaymux init\n  relaymux init --node node.example:8443 --relay direct --relay apps-script\n" +
+			"  relaymux init --node node.example:443 --node-tls acme --relay worker"}
 	fs := c.Flags()
 	fs.StringVar(&o.Dir, "dir", "relaymux-setup", "the `directory` for the files, which is made")
 	fs.StringVar(&o.Node, "node", "", "`host:port` at which relays and clients reach the node")
-	fs.StringVar(&o.NodeTLS, "node-tls", "", "self-signed, or proxy for a TLS proxy before the node; default by what the relays accept")
+	fs.StringVar(&o.NodeTLS, "node-tls", "", "the node's certificate: self-signed, acme (from Let's Encrypt), files (one that you have), proxy\n"+
+		"(of a TLS proxy before the node) or plain (none); default by what the relays accept")
 	fs.StringVar(&o.Client, "client", "laptop", "the `name` of this client at the node")
 	fs.StringArrayVar(&o.Relays, "relay", nil, "direct, apps-script, worker or proxy, or `kind=url`; once for each")
 	fs.StringArrayVar(&o.From, "from", nil, "a config or script `file` of an mhrv-rs setup, whose relays are taken over")
@@ -430,7 +432,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		}
 		ctx, stop := context.WithTimeout(context.Background(), limit)
 		defer stop()
-		report, err := daemon.Examine(ctx, cfg, target)
+		report, err := daemon.Examine(ctx, cfg, a.environ, target)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,11 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"relaymux/relay/doctor"
+	"relaymux/relay/relaytest/testca"
 )
 
 // asMain has the test's own binary be the program.
@@ -57,6 +60,19 @@ func output(t *testing.T, args ...string) (text string, code int) {
 // started starts the program and returns the first line that it prints with mark in it.
 func started(t *testing.T, mark string, args ...string) string {
 	t.Helper()
+	line, _ := startedAs(t, mark, args...)
+	return line
+}
+
+// startedFor is started, for something that ends before the test.
+func startedFor(t *testing.T, mark string, args ...string) (end func()) {
+	t.Helper()
+	_, end = startedAs(t, mark, args...)
+	return end
+}
+
+func startedAs(t *testing.T, mark string, args ...string) (line string, end func()) {
+	t.Helper()
 	c := program(t, args...)
 	r, w := io.Pipe()
 	c.Stdout, c.Stderr = w, w
@@ -69,22 +85,23 @@ func started(t *testing.T, mark string, args ...string) string {
 		_ = c.Wait()
 		w.Close()
 	}()
-	t.Cleanup(func() {
+	end = func() {
 		_ = c.Process.Kill()
 		r.Close()
 		<-ended
-	})
+	}
+	t.Cleanup(end)
 	lines := bufio.NewScanner(r)
 	var all []string
 	for lines.Scan() {
 		all = append(all, lines.Text())
 		if strings.Contains(lines.Text(), mark) {
 			go func() { _, _ = io.Copy(io.Discard, r) }()
-			return lines.Text()
+			return lines.Text(), end
 		}
 	}
 	t.Fatalf("%v ended without %q:\n%s", args, mark, strings.Join(all, "\n"))
-	return ""
+	return "", end
 }
 
 // freePort is one that nobody had a moment ago.
@@ -178,5 +195,67 @@ func TestInitWithoutATerminal(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("a mistake leaves files")
+	}
+}
+
+// TestNodeByACME: a node's config leads to a certificate of a CA, which the doctor finds.
+func TestNodeByACME(t *testing.T) {
+	testca.Hurry(t)
+	dir := t.TempDir()
+	port, port80 := freePort(t), freePort(t)
+	number := func(s string) int {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	ca := testca.New(t, number(port80), number(port))
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("ca.pem", string(ca.HTTPSPEM))
+	for _, challenge := range []string{"http-01", "tls-alpn-01"} {
+		state := filepath.Join(dir, challenge)
+		file := write(challenge+".toml", fmt.Sprintf(`[node]
+listen = "127.0.0.1:%s"
+tls = "acme"
+key = "a key that nobody else has"
+[node.acme]
+domains = ["node.test.example"]
+challenge = %q
+http_listen = "127.0.0.1:%s"
+directory = %q
+ca_file = "ca.pem"
+[state]
+dir = %q
+`, port, challenge, port80, ca.Directory, state))
+		if text, code := output(t, "doctor", "--config", file); code != 0 || !strings.Contains(text, "none from the CA yet") {
+			t.Errorf("doctor before: %d, %s", code, text)
+		}
+		end := startedFor(t, "certificate from the CA", "node", "--config", file)
+		text, code := output(t, "doctor", "--config", file)
+		if code != 0 || !strings.Contains(text, "issued by CN=Pebble") || !strings.Contains(text, "is in use by this node") {
+			t.Errorf("doctor after: %d, %s", code, text)
+		}
+		conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{ServerName: "node.test.example", RootCAs: ca.Roots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		end()
+	}
+	file := filepath.Join(dir, "http-01.toml")
+	ln, err := net.Listen("tcp", "127.0.0.1:"+port80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if text, code := output(t, "node", "--config", file); code != exitFailed || !strings.Contains(text, "the port at which the CA asks") {
+		t.Errorf("a port 80 that is taken: %d, %s", code, text)
 	}
 }

@@ -23,13 +23,19 @@ func (l *loader) checkNode() {
 func (l *loader) checkNodeTLS() {
 	n := &l.cfg.Node
 	hasFiles := n.TLSCert != "" || n.TLSKey != ""
-	switch ways := count(hasFiles, n.SelfSigned, n.Plain); {
+	byACME := n.TLS == TLSACME
+	if !byACME && !l.cfg.Embedded {
+		l.refuseACME()
+	}
+	switch ways := count(hasFiles, n.SelfSigned, n.Plain, byACME); {
 	case ways == 0:
-		l.fail("node.tls_cert", "is missing; write tls_cert and tls_key, or self_signed = true, "+
+		l.fail("node.tls_cert", "is missing; write tls_cert and tls_key, or tls = \"acme\", or self_signed = true, "+
 			"or plain = true behind a proxy with TLS")
 	case ways > 1:
 		l.fail(l.firstSet("node.tls_cert", "node.tls_key", "node.self_signed", "node.plain"),
-			"tls_cert with tls_key, self_signed and plain exclude each other; keep one")
+			"tls_cert with tls_key, tls = \"acme\", self_signed and plain exclude each other; keep one")
+	case byACME:
+		l.checkACME()
 	case hasFiles:
 		l.checkCertificate(n.TLSCert, n.TLSKey)
 	}

@@ -29,7 +29,7 @@ func (c *Config) embedNode() {
 	c.Link.Secret, c.Link.SecretFile = NewSecret(rand.Text()+rand.Text()), "" // 26 characters each, and minSecret is 32
 	n.Clients = []Client{{Name: "embedded", Secret: c.Link.Secret}}
 	n.Listen, n.SelfSigned = "127.0.0.1:0", true
-	n.TLSCert, n.TLSKey, n.Plain = "", "", false
+	n.TLSCert, n.TLSKey, n.Plain, n.TLS = "", "", false, Auto
 	n.Key, n.KeyFile = c.Deployments[0].Key, ""
 	n.Egress.AllowPrivate = true // it is the user's own machine
 }

@@ -114,7 +114,7 @@ func (l *loader) checks(r Role) bool {
 	for path, name := range l.from {
 		isNode := under(path, "node")
 		hasNode = hasNode || name == "" && isNode
-		hasOther = hasOther || name == "" && !isNode
+		hasOther = hasOther || name == "" && !isNode && !under(path, "state") // which both have
 	}
 	if r == Node {
 		return hasNode

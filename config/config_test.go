@@ -97,7 +97,8 @@ func TestDefaults(t *testing.T) {
 		}},
 		Accounts: []Account{{Name: "relay.example", Slots: 30}},
 		Node: ExitNode{
-			Listen: "0.0.0.0:8443",
+			Listen: "0.0.0.0:8443", TLS: Auto,
+			ACME:   ACME{Challenge: Auto, HTTPListen: "0.0.0.0:80", Directory: "https://acme-v02.api.letsencrypt.org/directory"},
 			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 0, Reap: 180e9},
 			UDP:    UDP{GSO: "auto", GRO: "auto", Stale: 3e9, BlockQUIC: "auto"},
 		},

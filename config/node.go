@@ -7,6 +7,8 @@ type ExitNode struct {
 	TLSKey      string     `toml:"tls_key" file:"" doc:"PEM file of the certificate's key"`
 	SelfSigned  bool       `toml:"self_signed" default:"false" doc:"make a certificate, instead of tls_cert; a new one at each start, so for a pin that lasts use tls_cert"`
 	Plain       bool       `toml:"plain" default:"false" doc:"speak HTTP without TLS, behind a proxy that has it"`
+	TLS         string     `toml:"tls" default:"auto" oneof:"auto|acme" doc:"acme gets a certificate from a CA, and renews it: see node.acme; auto is what tls_cert, self_signed or plain say"`
+	ACME        ACME       `toml:"acme"`
 	Key         Secret     `toml:"key" doc:"key of the JSON wire, at least 16 characters; without it only a client may come in"`
 	KeyFile     string     `toml:"key_file" file:"" doc:"file that holds the key, instead of key"`
 	Diagnostics bool       `toml:"diagnostics" default:"false" doc:"say why a request is refused, and answer /health to everyone"`
@@ -14,6 +16,25 @@ type ExitNode struct {
 	Egress      Egress     `toml:"egress"`
 	Limits      NodeLimits `toml:"limits"`
 	UDP         UDP        `toml:"udp"`
+}
+
+// TLSACME is [node] tls, with a certificate by ACME.
+const TLSACME = "acme"
+
+// How a CA sees that a domain leads to the node (RFC 8555 section 8.3, RFC 8737).
+const (
+	TLSALPN01 = "tls-alpn-01" // it asks at port 443 of the domain, by TLS
+	HTTP01    = "http-01"     // it asks at port 80 of the domain, by HTTP
+)
+
+// ACME is how the node gets its certificate from a CA.
+type ACME struct {
+	Domains    []string `toml:"domains" doc:"names in the certificate, which lead to this machine"`
+	Email      string   `toml:"email" doc:"where the CA may write to; it can be left out"`
+	Challenge  string   `toml:"challenge" default:"auto" oneof:"auto|tls-alpn-01|http-01" doc:"how the CA sees that the domains lead here: it asks by TLS at port 443, or by HTTP at port 80; auto: the former if node.listen has port 443"`
+	HTTPListen string   `toml:"http_listen" default:"0.0.0.0:80" doc:"address for http-01, to which port 80 of the domains leads"`
+	Directory  string   `toml:"directory" default:"https://acme-v02.api.letsencrypt.org/directory" doc:"URL of the CA's directory; the default is Let's Encrypt"`
+	CAFile     string   `toml:"ca_file" file:"" doc:"PEM file of the CAs to trust at the directory"`
 }
 
 // Client may open links to the node.

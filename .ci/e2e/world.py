@@ -235,14 +235,19 @@ class Tools:
     def __init__(self, relaymux, relayemu, directory):
         self.relaymux, self.relayemu = os.path.abspath(relaymux), os.path.abspath(relayemu)
         self.certificate = os.path.join(directory, "certificate.pem")
-        names = ["localhost", "www.google.com", "script.google.com", "script.googleusercontent.com", *HOSTS]
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-days", "2", "-subj", "/CN=relaymux tests", "-keyout", self.certificate, "-out", self.certificate + ".crt",
-             "-addext", "subjectAltName=IP:127.0.0.1," + ",".join("DNS:" + name for name in names)],
-            check=True, capture_output=True, stdin=subprocess.DEVNULL)
-        with open(self.certificate, "a", encoding="ascii") as file, open(self.certificate + ".crt", encoding="ascii") as crt:
-            file.write(crt.read())
+        make_certificate(self.certificate, ["localhost", "www.google.com", "script.google.com", "script.googleusercontent.com", *HOSTS])
+
+
+def make_certificate(path, names):
+    """Writes a key and its certificate for loopback and names to path, and the certificate
+    alone to path.crt."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-days", "30", "-subj", "/CN=relaymux tests", "-keyout", path, "-out", path + ".crt",
+         "-addext", "subjectAltName=IP:127.0.0.1," + ",".join("DNS:" + name for name in names)],
+        check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    with open(path, "a", encoding="ascii") as file, open(path + ".crt", encoding="ascii") as crt:
+        file.write(crt.read())
 
 
 def most_files():

@@ -7,13 +7,14 @@ import (
 	"relaymux/mux/link"
 	"relaymux/mux/stats"
 	"relaymux/relay/doctor"
+	"relaymux/relay/exit"
 	"relaymux/relay/h3"
 )
 
 // Examine tries each leg of a client's deployments, and what a node stands on; of a
-// config that has only one of them, that. target, unless it is empty, is the host:port
-// that the node is to connect to.
-func Examine(ctx context.Context, cfg *config.Config, target string) (*doctor.Report, error) {
+// config that has only one of them, that. environ is as os.Environ returns it; target,
+// unless it is empty, is the host:port that the node is to connect to.
+func Examine(ctx context.Context, cfg *config.Config, environ []string, target string) (*doctor.Report, error) {
 	report := new(doctor.Report)
 	if len(cfg.Deployments) > 0 {
 		c := doctor.Client{Target: target, QUIC: h3.Config{UDP: trains(&cfg.UDP, new(stats.UDP))}}
@@ -31,7 +32,11 @@ func Examine(ctx context.Context, cfg *config.Config, target string) (*doctor.Re
 		report = c.Examine(ctx)
 	}
 	if len(cfg.Node.Clients) > 0 || cfg.Node.Key.IsSet() {
-		report.Findings = append(report.Findings, doctor.Node(ctx, cfg).Findings...)
+		acmeFile := ""
+		if dir := config.StateDir(cfg, environ); dir != "" {
+			acmeFile = exit.ACMEFile(dir, cfg.Node.ACME.Directory)
+		}
+		report.Findings = append(report.Findings, doctor.Node(ctx, cfg, acmeFile).Findings...)
 	}
 	return report, nil
 }

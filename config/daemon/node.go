@@ -21,13 +21,14 @@ func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	boundHeap(int64(cfg.Node.Limits.Memory))
 	leaveOne()
 	var identity []byte
-	if dir := config.StateDir(cfg, in.Environ); !cfg.Node.Key.IsSet() && dir != "" {
+	dir := config.StateDir(cfg, in.Environ)
+	if !cfg.Node.Key.IsSet() && dir != "" {
 		var err error
 		if identity, err = exit.LoadIdentity(dir); err != nil {
 			return nil, err
 		}
 	}
-	n, err := newNode(cfg, identity, in.Log)
+	n, err := newNode(cfg, dir, identity, in.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +57,9 @@ type Node struct {
 	log    *slog.Logger
 }
 
-// newNode opens the node's port. identity is what a node without a key is known
-// by.
-func newNode(cfg *config.Config, identity []byte, log *slog.Logger) (*Node, error) {
+// newNode opens the node's port. What it keeps is in dir; identity is what a node
+// without a key is known by.
+func newNode(cfg *config.Config, dir string, identity []byte, log *slog.Logger) (*Node, error) {
 	c := &cfg.Node
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -78,11 +79,15 @@ func newNode(cfg *config.Config, identity []byte, log *slog.Logger) (*Node, erro
 			BlockQUIC: map[string]exit.Block{config.Auto: exit.BlockAuto, config.On: exit.BlockOn, config.Off: exit.BlockOff}[c.UDP.BlockQUIC],
 		},
 	})
+	var t exit.TLS
 	if err == nil {
-		s.server, err = exit.NewServer(s.node, exit.TLS{
-			CertFile: c.TLSCert, KeyFile: c.TLSKey, SelfSigned: c.SelfSigned, Plain: c.Plain})
+		t, err = tlsOf(c, dir)
+	}
+	if err == nil {
+		s.server, err = exit.NewServer(s.node, t)
 	}
 	if err != nil {
+		closeACME(t)
 		ln.Close()
 		return nil, err
 	}
@@ -123,7 +128,7 @@ func (n *Node) Run(ctx context.Context) error {
 // embed starts a node in this process and points the config's only deployment
 // at it, through the same HTTPS that leads to a node elsewhere.
 func embed(cfg *config.Config, log *slog.Logger) (*Node, error) {
-	s, err := newNode(cfg, nil, log)
+	s, err := newNode(cfg, "", nil, log)
 	if err != nil {
 		return nil, err
 	}

@@ -8,20 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"relaymux/relay/script"
 )
 
-// The kinds of relays.
+// The kinds of relays, besides script.AppsScript and script.Worker.
 const (
-	Direct     = "direct"      // no relay: straight to the node
-	AppsScript = "apps-script" // a Google Apps Script web app
-	Worker     = "worker"      // a Cloudflare Worker
-	Proxy      = "proxy"       // a reverse proxy that forwards to the node
-)
-
-// How the node is reached.
-const (
-	SelfSigned = "self-signed" // by TLS of its own, with a certificate that is made here
-	Behind     = "proxy"       // through a TLS proxy on the same machine
+	Direct = "direct" // no relay: straight to the node
+	Proxy  = "proxy"  // a reverse proxy, nginx or Caddy, that forwards to the node
 )
 
 // A relayAnswer is one relay that somebody has, or will have.
@@ -128,12 +122,12 @@ func (s *Setup) relayAnswers(o Options, old *takeover) ([]relayAnswer, error) {
 		list = strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' })
 	}
 	var relays []relayAnswer
-	for _, script := range old.scripts {
-		relays = append(relays, relayAnswer{AppsScript, script})
+	for _, id := range old.scripts {
+		relays = append(relays, relayAnswer{script.AppsScript, id})
 	}
 	for _, text := range list {
 		kind, at, _ := strings.Cut(text, "=")
-		if !slices.Contains([]string{Direct, AppsScript, Worker, Proxy}, kind) {
+		if !slices.Contains([]string{Direct, script.AppsScript, script.Worker, Proxy}, kind) {
 			return nil, &UsageError{"relay", fmt.Sprintf("%q is none of %s", kind, kinds)}
 		}
 		if at != "" && !strings.HasPrefix(at, "https://") {
@@ -142,37 +136,6 @@ func (s *Setup) relayAnswers(o Options, old *takeover) ([]relayAnswer, error) {
 		relays = append(relays, relayAnswer{kind, at})
 	}
 	return relays, nil
-}
-
-// tlsAnswer is how the node is to be reached, given what the relays accept.
-func (s *Setup) tlsAnswer(o Options, a *answers) (string, error) {
-	worker := a.has(Worker)
-	how := o.NodeTLS
-	switch {
-	case how == "" && (worker || strings.HasPrefix(a.old.node, "https://")): // Google would have refused another
-		how = Behind
-	case how == "" && a.has(AppsScript) && s.In != nil && !o.Yes:
-		s.say("A script of Google's refuses a node with a certificate of its own making, unless it is told otherwise")
-		s.say("(validateHttpsCertificates: false: then somebody between Google and the node could read the node's key,")
-		s.say("though not your traffic, which is sealed). Or a TLS proxy with a real certificate stands before the node.")
-		var err error
-		if how, err = s.ask("Certificate of the node: self-signed or proxy", SelfSigned); err != nil {
-			return "", err
-		}
-	case how == "":
-		how = SelfSigned
-	}
-	switch {
-	case how != SelfSigned && how != Behind:
-		return "", &UsageError{"node-tls", fmt.Sprintf("%q is neither self-signed nor proxy", how)}
-	case how == SelfSigned && worker:
-		return "", &UsageError{"node-tls", "self-signed does not go with a Worker, which always verifies the node's certificate: " +
-			"use --node-tls proxy, with a TLS proxy such as Caddy before the node"}
-	}
-	if _, err := netip.ParseAddr(a.host); err == nil && worker {
-		return "", &UsageError{"node", "must be a name for a Worker, which connects to no bare address"}
-	}
-	return how, nil
 }
 
 func (a *answers) has(kind string) bool {

@@ -64,3 +64,10 @@ func newCertificate(host string) (*certificate, error) {
 		fingerprint: hex.EncodeToString(sum[:]),
 	}, nil
 }
+
+func (c *certificate) files() []file {
+	return []file{
+		{name: keyFile, text: string(c.key), mode: 0o600},
+		{name: certFile, text: string(c.cert), mode: 0o644},
+	}
+}

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"relaymux/relay/script"
 )
 
 // next prints the steps that are the user's, in order, each command as it can be
@@ -38,11 +41,10 @@ func (s *Setup) nodeStep(dir string, p *plan) step {
 		}
 		return strings.Join(names, " ")
 	}
-	host := p.host
-	remote := "root@" + host
+	remote := "root@" + p.host
 	to := remote
-	if strings.Contains(host, ":") {
-		to = "root@[" + host + "]"
+	if strings.Contains(p.host, ":") {
+		to = "root@[" + p.host + "]"
 	}
 	secrets := at(nodeFile)
 	if p.cert != nil {
@@ -53,13 +55,27 @@ func (s *Setup) nodeStep(dir string, p *plan) step {
 		fmt.Sprintf("scp \"$(command -v relaymux)\" %s:%s", to, s.Binary),
 		fmt.Sprintf("scp %s %s:/etc/relaymux/", secrets, to),
 		fmt.Sprintf("scp %s %s:/etc/systemd/system/", at("relaymux-node.service"), to),
-		fmt.Sprintf("ssh %s 'chown relaymux: /etc/relaymux/* && chmod 600 /etc/relaymux/* && systemctl daemon-reload && systemctl enable --now relaymux-node'", remote),
 	}
-	if p.cert != nil {
+	if p.nodeTLS == Files {
+		const live = "/etc/letsencrypt/live/"
+		lines = append(lines, "# the certificate with its chain, and its key; as certbot has them, for instance. Again after each renewal (certbot --deploy-hook):",
+			fmt.Sprintf("ssh %s 'cd %s%s && install -m 600 fullchain.pem /etc/relaymux/%s && install -m 600 privkey.pem /etc/relaymux/%s && chown relaymux: /etc/relaymux/*'",
+				remote, live, p.host, certFile, keyFile))
+	}
+	switch p.nodeTLS {
+	case Behind:
+	case Plain:
+		lines = append(lines, fmt.Sprintf("ssh %s 'ufw allow %s/tcp'    # or whatever its firewall is", remote, p.port))
+	default:
 		lines = append(lines, fmt.Sprintf("ssh %s 'ufw allow %s'    # or whatever its firewall is: TCP, and UDP for HTTP/3", remote, p.port))
 	}
-	lines = append(lines, fmt.Sprintf("ssh %s 'relaymux doctor --config /etc/relaymux/node.toml'", remote))
-	return step{"The node, on " + host + ":", lines}
+	if p.nodeTLS == ACME && p.acmePort() != p.port {
+		lines = append(lines, fmt.Sprintf("ssh %s 'ufw allow %s/tcp'    # where Let's Encrypt asks", remote, p.acmePort()))
+	}
+	lines = append(lines,
+		fmt.Sprintf("ssh %s 'chown relaymux: /etc/relaymux/* && chmod 600 /etc/relaymux/* && systemctl daemon-reload && systemctl enable --now relaymux-node'", remote),
+		fmt.Sprintf("ssh %s 'relaymux doctor --config /etc/relaymux/node.toml'", remote))
+	return step{"The node, on " + p.host + ":", lines}
 }
 
 // tlsStep is the proxy in front of a node without TLS.
@@ -72,25 +88,38 @@ func (s *Setup) tlsStep(_ string, p *plan) step {
 	}}
 }
 
-// relayStep is what the relays have to be told.
+// relayStep is how the relays are put up. Their keys are in the files, and not printed.
 func (s *Setup) relayStep(dir string, p *plan) step {
 	var lines []string
-	for _, script := range p.scripts() {
-		lines = append(lines, s.scriptLines(dir, script)...)
-	}
-	if p.has(Proxy) {
-		verify := ""
-		if p.cert != nil {
-			verify = " (nginx does not verify the node's certificate unless told to)"
+	for _, f := range p.scripts() {
+		file := quote(filepath.Join(dir, f.name))
+		switch f.kind {
+		case script.AppsScript:
+			if p.isThere(f.kind) {
+				lines = append(lines, "apps-script: paste "+file+" in the place of the script's Code.gs; then Deploy > Manage deployments > Edit > New version.")
+				continue
+			}
+			lines = append(lines, "apps-script: a new project at script.google.com; paste "+file+" in the place of its Code.gs,",
+				"  run doGet once, and grant what it asks for; then Deploy > New deployment > Web app, execute as: Me, access: Anyone.")
+		case script.Worker:
+			lines = append(lines, "npx wrangler deploy "+file+" --name NAME --compatibility-date "+workerDate+"    # or paste it into a new Worker")
+		case script.Nginx:
+			lines = append(lines, "nginx: "+file+" belongs into a server { } that speaks TLS, best with http2; or")
+		case script.Caddy:
+			lines = append(lines, "Caddy: "+file+" belongs into a site.")
 		}
-		lines = append(lines, "The reverse proxy: forward a path to the node and strip its prefix"+verify+", in nginx:",
-			"  location /hidden/ { proxy_pass "+p.nodeURL()+"/; proxy_set_header X-Forwarded-For $remote_addr; }")
+		if f.kind == script.Caddy && p.cert != nil {
+			lines = append(lines, "Either of them verifies the node's certificate, so it has to be there:",
+				"  scp "+quote(filepath.Join(dir, certFile))+" root@"+proxyHost+":"+trusted)
+		}
 	}
 	config := quote(filepath.Join(dir, clientFile))
+	told := make(map[string]bool)
 	for _, w := range p.ways {
-		if w.placeholder != "" {
+		if w.placeholder != "" && !told[w.placeholder] {
+			told[w.placeholder] = true
 			what := "address"
-			if w.kind == AppsScript {
+			if w.kind == script.AppsScript {
 				what = "deployment id (AKfy...)"
 			}
 			lines = append(lines, fmt.Sprintf("Then its %s, in the place of %s:", what, w.placeholder),
@@ -103,31 +132,13 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 	return step{"The relay:", lines}
 }
 
-// scriptLines say where a script is, or what to fill in. Keys are named by where they
-// stand, and not printed.
-func (s *Setup) scriptLines(dir string, script Script) []string {
-	place, deploy := "AUTH_KEY", "deploy it as a web app (Deploy > New deployment > Web app; execute as: Me; access: Anyone)"
-	if script.Kind == Worker {
-		place, deploy = "the key that it asks for", "deploy it (Workers & Pages > Create)"
-	}
-	if s.Script != nil {
-		if name, _, err := s.Script(script); err == nil {
-			return []string{fmt.Sprintf("%s: paste %s, and %s.", script.Kind, quote(filepath.Join(dir, name)), deploy)}
-		}
-	}
-	lines := []string{
-		fmt.Sprintf("%s: take the relay's script, and fill in", script.Kind),
-		fmt.Sprintf("  %s: the key of its [[deployment]] in %s", place, clientFile),
-		"  the node's address: " + script.NodeURL,
-	}
-	if script.NodeKey != "" {
-		lines = append(lines, fmt.Sprintf("  the node's key (TUNNEL_AUTH_KEY): key in %s", nodeFile))
-	}
-	if !script.CheckCert {
-		lines = append(lines, "  in each UrlFetchApp.fetch's options: validateHttpsCertificates: false")
-	}
-	return append(lines, "and "+deploy+".")
+// isThere reports whether all relays of that kind have an address.
+func (p *plan) isThere(kind string) bool {
+	return !slices.ContainsFunc(p.ways, func(w way) bool { return w.kind == kind && w.placeholder != "" })
 }
+
+// workerDate is the day whose behaviour of the runtime the Worker is tested with.
+const workerDate = "2026-11-01"
 
 func (s *Setup) clientStep(dir string, _ *plan) step {
 	return step{"This machine:", []string{

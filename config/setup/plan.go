@@ -4,9 +4,12 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strings"
 
 	"relaymux/config"
+	"relaymux/relay/script"
 )
 
 // Names of the files.
@@ -20,10 +23,11 @@ const (
 // A plan is what the files say.
 type plan struct {
 	answers
-	secret  string // of the link
-	nodeKey string // of scripts; empty: none has to show one
-	authKey string // of scripts and Workers
-	cert    *certificate
+	secret  string       // of the link
+	nodeKey string       // of scripts; empty: none has to show one
+	authKey string       // of scripts and Workers
+	cert    *certificate // of the node's own making
+	standIn *certificate // for the checks, of one that is elsewhere
 	ways    []way
 
 	warnings []string
@@ -61,16 +65,18 @@ func newPlan(a answers) (*plan, error) {
 	if p.authKey == "" {
 		p.authKey = newSecret()
 	}
-	if a.has(AppsScript) {
+	if a.has(script.AppsScript) {
 		p.nodeKey = newSecret()
 		p.keepNodeKey()
 	}
-	if a.nodeTLS == SelfSigned {
+	if a.nodeTLS == SelfSigned || a.nodeTLS == Files {
 		c, err := newCertificate(a.host)
 		if err != nil {
 			return nil, err
 		}
-		p.cert = c
+		if p.cert = c; a.nodeTLS == Files {
+			p.cert, p.standIn = nil, c
+		}
 	}
 	for _, r := range a.relays {
 		p.ways = append(p.ways, p.way(r))
@@ -105,12 +111,12 @@ func (p *plan) way(r relayAnswer) way {
 		if p.cert != nil {
 			w.pin = p.cert.fingerprint
 		}
-	case AppsScript:
+	case script.AppsScript:
 		w.key, w.connectTo, w.serverName = p.authKey, p.old.connectTo(), p.old.serverName()
 		if w.url == "" {
 			w.url, w.placeholder = scriptURL(scriptID), scriptID
 		}
-	case Worker:
+	case script.Worker:
 		w.key = p.authKey
 		if w.url == "" {
 			w.url, w.placeholder = "https://"+workerHost, workerHost
@@ -125,25 +131,41 @@ func (p *plan) way(r relayAnswer) way {
 
 // nodeURL is where relays reach the node.
 func (p *plan) nodeURL() string {
-	if p.port == "443" {
-		if addr, err := netip.ParseAddr(p.host); err == nil && addr.Is6() {
-			return "https://[" + p.host + "]"
-		}
-		return "https://" + p.host
+	scheme, usual := "https://", "443"
+	if p.nodeTLS == Plain {
+		scheme, usual = "http://", "80"
 	}
-	return "https://" + net.JoinHostPort(p.host, p.port)
+	if p.port != usual {
+		return scheme + net.JoinHostPort(p.host, p.port)
+	}
+	if addr, err := netip.ParseAddr(p.host); err == nil && addr.Is6() {
+		return scheme + "[" + p.host + "]"
+	}
+	return scheme + p.host
+}
+
+// forCheck are files that the configs name and that are not here.
+func (p *plan) forCheck() []file {
+	if p.standIn == nil {
+		return nil
+	}
+	return p.standIn.files()
 }
 
 // warn says where a key could be read.
 func (p *plan) warn() {
 	switch {
+	case p.nodeTLS == Plain:
+		p.warnings = append(p.warnings,
+			"The node speaks HTTP without TLS, so node.toml has no key: it takes nothing but links, which are sealed. Write none "+
+				"into it: the key of the JSON wire would travel in clear.")
 	case p.nodeKey == "":
 	case p.nodeTLS == SelfSigned:
 		p.warnings = append(p.warnings,
-			"Google's UrlFetchApp refuses the node's certificate, which is of its own making, unless the script says "+
-				"validateHttpsCertificates: false. Whoever can pose as the node to Google then reads the node's key: "+
-				"not your traffic, which is sealed, but that of clients without a secret. --node-tls proxy avoids it.")
-	default:
+			"Google's UrlFetchApp refuses the node's certificate, which is of its own making, unless it is told not to verify it, as "+
+				"Code.gs does (VERIFY_CERTIFICATE = false). Whoever can pose as the node to Google then reads the node's key: "+
+				"not your traffic, which is sealed, but that of clients without a secret. --node-tls acme or proxy avoids it.")
+	case p.nodeTLS == Behind:
 		p.warnings = append(p.warnings,
 			"The node speaks HTTP without TLS, on 127.0.0.1 only. Let nothing but the TLS proxy reach it: over a network "+
 				"the key of scripts would travel in clear.")
@@ -154,15 +176,40 @@ func (p *plan) warn() {
 	if p.old.authKey != "" && config.KeyWeakness(p.old.authKey) != "" {
 		p.warnings = append(p.warnings, "the script's AUTH_KEY "+config.KeyWeakness(p.old.authKey)+"; it is kept, but change it.")
 	}
+	p.warnings = append(p.warnings, p.old.notes...)
 }
 
-// scripts are what the relays have to be filled in with, one of a kind.
-func (p *plan) scripts() (list []Script) {
-	if p.has(AppsScript) {
-		list = append(list, Script{Kind: AppsScript, NodeURL: p.nodeURL(), AuthKey: p.authKey, NodeKey: p.nodeKey, CheckCert: p.cert == nil})
-	}
-	if p.has(Worker) {
-		list = append(list, Script{Kind: Worker, NodeURL: p.nodeURL(), AuthKey: p.authKey, CheckCert: true})
+// A scriptFile is a relay's text, with everything filled in.
+type scriptFile struct {
+	kind, name string // of the file
+	values     script.Values
+}
+
+// trusted is where a reverse proxy has the node's certificate, if that is of its own
+// making.
+const trusted = "/etc/relaymux/" + certFile
+
+// scripts are the texts of all relays, one of a kind.
+func (p *plan) scripts() (list []scriptFile) {
+	v := script.Values{Node: p.nodeURL(), Key: p.authKey}
+	for _, w := range p.ways {
+		if u, err := url.Parse(w.url); err == nil {
+			v.Path = u.Path
+		}
+		switch {
+		case slices.ContainsFunc(list, func(f scriptFile) bool { return f.kind == w.kind || w.kind == Proxy && f.kind == script.Nginx }):
+		case w.kind == script.AppsScript:
+			v.NodeKey, v.SkipVerify = p.nodeKey, p.cert != nil
+			list = append(list, scriptFile{w.kind, "Code.gs", v})
+		case w.kind == script.Worker:
+			list = append(list, scriptFile{w.kind, "worker.js", v})
+		case w.kind == Proxy:
+			if p.cert != nil {
+				v.Trusted = trusted
+			}
+			list = append(list, scriptFile{script.Nginx, "nginx.conf", v}, scriptFile{script.Caddy, "Caddyfile", v})
+		}
+		v = script.Values{Node: v.Node, Key: v.Key}
 	}
 	return list
 }

@@ -1,9 +1,9 @@
 // Package setup makes what somebody who begins needs: secrets, a certificate, the
-// config files of both sides, units for systemd and a PAC file; and says what to do
-// with them.
+// config files of both sides, the relays' scripts, units for systemd and a PAC file; and
+// says what to do with them.
 //
-// The files in the order of a run: setup (the run), answers (what has to be known,
-// asked for or given by flags), takeover (what an older setup knew), plan (what
+// The files in the order of a run: setup (the run), answers and node_tls (what has to be
+// known, asked for or given by flags), takeover (what an older setup knew), plan (what
 // follows from that), then the texts: tomls, units, pac, and next (the steps that
 // are the user's); certificate and write are what their names say.
 package setup
@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"relaymux/relay/script"
 )
 
 // Options are what the flags of `relaymux init` say. The zero value asks for
@@ -22,7 +24,7 @@ import (
 type Options struct {
 	Dir     string   // where the files go; it is made
 	Node    string   // host:port at which relays and clients reach the node
-	NodeTLS string   // SelfSigned or Behind; empty: by what the relays accept
+	NodeTLS string   // SelfSigned, ACME, Behind, Files or Plain; empty: by what the relays accept
 	Relays  []string // kind, or kind=url
 	From    []string // files of an mhrv-rs setup
 	Client  string   // the client's name at the node; empty is "laptop"
@@ -30,22 +32,9 @@ type Options struct {
 	Force   bool     // overwrite
 }
 
-// A Script is what a relay's script has to be filled in with.
-type Script struct {
-	Kind      string // AppsScript or Worker
-	NodeURL   string
-	AuthKey   string // what clients show it
-	NodeKey   string // what an Apps Script shows the node; empty for a Worker
-	CheckCert bool   // that the node's certificate is to be verified
-}
-
 // A Setup is one run.
 type Setup struct {
 	Console
-
-	// Script returns a relay's script with its keys filled in, and the name of its
-	// file; nil: none is written, and the steps say what to fill in where.
-	Script func(Script) (name, text string, err error)
 
 	// Binary is where the program will be; empty is /usr/local/bin/relaymux.
 	Binary string
@@ -99,7 +88,7 @@ func (s *Setup) Run(o Options) error {
 			return errors.Join(err, errStopped)
 		}
 	}
-	left, err := write(o.Dir, files, o.Force)
+	left, err := write(o.Dir, files, p.forCheck(), o.Force)
 	if err != nil {
 		return err
 	}
@@ -136,23 +125,18 @@ func (s *Setup) files(p *plan) ([]file, error) {
 		{name: nodeFile, text: p.node(), mode: 0o600},
 	}
 	if p.cert != nil {
-		files = append(files,
-			file{name: keyFile, text: string(p.cert.key), mode: 0o600},
-			file{name: certFile, text: string(p.cert.cert), mode: 0o644})
+		files = append(files, p.cert.files()...)
 	}
 	files = append(files,
 		file{name: "relaymux.service", text: clientUnit(s.Binary), mode: 0o644},
-		file{name: "relaymux-node.service", text: nodeUnit(s.Binary, p.listenPort()), mode: 0o644},
+		file{name: "relaymux-node.service", text: nodeUnit(s.Binary, p.low()), mode: 0o644},
 		file{name: "proxy.pac", text: pac, mode: 0o644})
-	if s.Script == nil {
-		return files, nil
-	}
-	for _, script := range p.scripts() {
-		name, text, err := s.Script(script)
+	for _, f := range p.scripts() {
+		text, err := script.Fill(f.kind, f.values)
 		if err != nil {
-			return nil, fmt.Errorf("filling in the script: %w", err)
+			return nil, fmt.Errorf("filling in %s: %w", f.name, err)
 		}
-		files = append(files, file{name: name, text: text, mode: 0o600})
+		files = append(files, file{name: f.name, text: text, mode: 0o600})
 	}
 	return files, nil
 }

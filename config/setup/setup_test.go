@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"io"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"relaymux/config"
+	"relaymux/relay/script"
 )
 
 // run makes a setup in dir, as if typed were typed on a terminal; of none there is
@@ -38,13 +39,25 @@ func mustRun(t *testing.T, o Options, typed ...string) string {
 	return text
 }
 
-// load reads what was written, which must be without a mistake or a warning.
+// load reads what was written, which must be without a mistake, or a warning but that a
+// node has no TLS. A certificate that is to come from elsewhere is made.
 func load(t *testing.T, dir string) (client, node *config.Config) {
 	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, certFile)); err != nil && strings.Contains(read(t, dir, nodeFile), "tls_cert") {
+		cert, err := newCertificate("node.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range cert.files() {
+			if err := put(filepath.Join(dir, f.name), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	for name, to := range map[string]**config.Config{clientFile: &client, nodeFile: &node} {
 		role := map[string]config.Role{clientFile: config.Run, nodeFile: config.Node}[name]
 		cfg, warnings, err := config.Load(config.Source{Role: role, Path: filepath.Join(dir, name)})
-		if err != nil || len(warnings) > 0 {
+		if err != nil || len(warnings) > 0 && !strings.Contains(warnings[0].String(), "node.plain") {
 			t.Fatalf("%s: %v, %v", name, err, warnings)
 		}
 		*to = cfg
@@ -73,16 +86,25 @@ func TestEveryKindOfRelay(t *testing.T) {
 			[]string{`"https://node.example:8443"`, "pin_sha256"}, []string{`"0.0.0.0:8443"`}, []string{"ufw allow 8443"}},
 		{"straight to an address of IPv6", Options{Node: "[2001:db8::1]:443", Relays: []string{Direct}},
 			[]string{`"https://[2001:db8::1]"`}, []string{`"[::]:443"`}, []string{"root@[2001:db8::1]:/etc/relaymux/"}},
-		{"a script, and a certificate of its own making", Options{Node: "192.0.2.1:8443", Relays: []string{AppsScript}},
+		{"a script, and a certificate of its own making", Options{Node: "192.0.2.1:8443", Relays: []string{script.AppsScript}},
 			[]string{"script.google.com/macros/s/DEPLOYMENT_ID/exec", `"216.239.38.120:443"`, "www.google.com"}, []string{"key  "},
-			[]string{"validateHttpsCertificates: false", "refuses the node's certificate", "DEPLOYMENT_ID"}},
-		{"a script and a TLS proxy", Options{Node: "node.example:443", NodeTLS: Behind, Relays: []string{AppsScript}},
+			[]string{"VERIFY_CERTIFICATE = false", "refuses the node's certificate", "DEPLOYMENT_ID", "in the place of its Code.gs"}},
+		{"a script and a TLS proxy", Options{Node: "node.example:443", NodeTLS: Behind, Relays: []string{script.AppsScript}},
 			nil, []string{"plain       = true", `"127.0.0.1:8080"`}, []string{"caddy reverse-proxy", "travel in clear"}},
-		{"a Worker", Options{Node: "node.example:443", Relays: []string{Worker + "=https://w.example.workers.dev"}},
-			[]string{`"https://w.example.workers.dev"`, "key  "}, []string{"plain       = true"}, []string{"worker: take"}},
+		{"a Worker", Options{Node: "node.example:443", Relays: []string{script.Worker + "=https://w.example.workers.dev"}},
+			[]string{`"https://w.example.workers.dev"`, "key  "},
+			[]string{`"0.0.0.0:443"`, `tls         = "acme"`, `domains     = ["node.example"]`, `dir         = "/var/lib/relaymux"`},
+			[]string{"npx wrangler deploy", "/worker.js --name"}},
+		{"a Worker, and a CA that asks by HTTP", Options{Node: "node.example", Relays: []string{script.Worker, Direct}},
+			[]string{`"https://node.example:8443"`}, []string{`"0.0.0.0:8443"`, "at port 80"}, []string{"ufw allow 8443'", "ufw allow 80/tcp"}},
+		{"a Worker, and a certificate that is there", Options{Node: "node.example", NodeTLS: Files, Relays: []string{script.Worker}},
+			nil, []string{`tls_cert    = "cert.pem"`}, []string{"/etc/letsencrypt/live/node.example"}},
+		{"a Worker without TLS behind it", Options{Node: "node.example:8080", NodeTLS: Plain, Relays: []string{script.Worker, Proxy}},
+			nil, []string{"plain       = true", `"0.0.0.0:8080"`}, []string{"would travel in clear", "node.toml has no key"}},
 		{"a reverse proxy", Options{Node: "https://node.example", Relays: []string{Proxy}},
-			[]string{`"https://YOUR-PROXY.example/hidden"`}, []string{"tls_cert"}, []string{"proxy_pass https://node.example/"}},
-		{"all that there is", Options{Node: "node.example:443", Relays: []string{Direct, AppsScript, AppsScript, Worker, Proxy}}, nil, nil, nil},
+			[]string{`"https://YOUR-PROXY.example/hidden"`}, []string{"tls_cert"},
+			[]string{"nginx: ", "Caddy: ", "cert.pem root@YOUR-PROXY.example:/etc/relaymux/cert.pem"}},
+		{"all that there is", Options{Node: "node.example:443", Relays: []string{Direct, script.AppsScript, script.AppsScript, script.Worker, Proxy}}, nil, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.o.Dir = filepath.Join(t.TempDir(), "setup")
@@ -116,7 +138,7 @@ func TestPrivateFiles(t *testing.T) {
 		t.Skip("no permission bits")
 	}
 	dir := filepath.Join(t.TempDir(), "setup")
-	mustRun(t, Options{Dir: dir, Node: "node.example", Relays: []string{AppsScript}})
+	mustRun(t, Options{Dir: dir, Node: "node.example", Relays: []string{script.AppsScript}})
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +157,7 @@ func TestPrivateFiles(t *testing.T) {
 			t.Errorf("%s has %v", e.Name(), info.Mode())
 		}
 	}
-	if len(entries) != 7 {
+	if len(entries) != 8 {
 		t.Errorf("there are %v", entries)
 	}
 }
@@ -185,12 +207,25 @@ func TestUnitsOutliveSecrets(t *testing.T) {
 
 func TestQuestions(t *testing.T) {
 	o := Options{Dir: filepath.Join(t.TempDir(), "setup")}
-	said := mustRun(t, o, "node example", "node.example:443", "apps-script, direct", "proxy")
-	if !strings.Contains(said, "is not HOST:PORT") || !strings.Contains(said, "validateHttpsCertificates") {
-		t.Error(said)
+	said := mustRun(t, o, "node example", "node.example:443", "apps-script, direct", "plain", "proxy")
+	for _, part := range []string{"is not HOST:PORT", "The script is told to take it", "port 443 of node.example must lead to it",
+		"(plain does not go with a script", "Certificate [self-signed]: plain does not go with a script"} {
+		if !strings.Contains(said, part) {
+			t.Errorf("no %q in\n%s", part, said)
+		}
 	}
 	if client, node := load(t, o.Dir); len(client.Deployments) != 2 || !node.Node.Plain {
 		t.Error("the answers do not count")
+	}
+	o.Dir = filepath.Join(t.TempDir(), "setup")
+	said = mustRun(t, o, "node.example", "worker", "")
+	if _, node := load(t, o.Dir); node.Node.TLS != config.TLSACME || !strings.Contains(said, "Certificate [acme]") ||
+		!strings.Contains(said, "(self-signed does not go with a Worker") || !strings.Contains(said, "  plain ") {
+		t.Error(said)
+	}
+	o.Dir = filepath.Join(t.TempDir(), "setup")
+	if said = mustRun(t, o, "node.example", "direct"); strings.Contains(said, "Certificate [") {
+		t.Errorf("one is asked what goes without saying:\n%s", said)
 	}
 	if _, err := run(t, Options{Dir: t.TempDir()}, ""); err == nil {
 		t.Error("an end of the input is an answer")
@@ -210,31 +245,67 @@ func TestUsage(t *testing.T) {
 			t.Errorf("--%s: %v", flag, err)
 		}
 	}
-	_, err := run(t, Options{Dir: t.TempDir(), Node: "192.0.2.1", Relays: []string{Worker}})
+	for how, c := range map[string]struct{ node, relay string }{
+		SelfSigned: {"node.example", script.Worker}, ACME: {"192.0.2.1", Direct}, Plain: {"node.example", script.AppsScript}, "": {"", ""},
+	} {
+		o := Options{Dir: filepath.Join(t.TempDir(), "setup"), Node: c.node, NodeTLS: how, Relays: []string{c.relay}}
+		if how == "" {
+			o.Node, o.NodeTLS, o.Relays = "node.example", Plain, []string{Direct, script.Worker}
+		}
+		_, err := run(t, o)
+		if e, ok := errors.AsType[*UsageError](err); !ok || e.Flag != "node-tls" || !strings.Contains(e.Text, " does not go with ") {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	_, err := run(t, Options{Dir: t.TempDir(), Node: "192.0.2.1", Relays: []string{script.Worker}})
 	if e, ok := errors.AsType[*UsageError](err); !ok || e.Flag != "node" {
 		t.Errorf("a Worker and an address: %v", err)
 	}
 }
 
-// TestScripts: what a relay's script is filled in with, when there is something that
-// makes it.
+// TestScripts: the relays that are written lack nothing, and have what both configs have.
 func TestScripts(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "setup")
-	var got []Script
-	s := Setup{Console: Console{Out: io.Discard}, Script: func(s Script) (string, string, error) {
-		got = append(got, s)
-		return s.Kind + ".txt", "script", nil
-	}}
-	if err := s.Run(Options{Dir: dir, Node: "node.example:443", Relays: []string{AppsScript, Worker}}); err != nil {
-		t.Fatal(err)
-	}
-	client, node := load(t, dir)
-	want := []Script{
-		{AppsScript, "https://node.example", client.Deployments[0].Key.Reveal(), node.Node.Key.Reveal(), true},
-		{Worker, "https://node.example", client.Deployments[1].Key.Reveal(), "", true},
-	}
-	if !slices.Equal(got[:2], want) || read(t, dir, "worker.txt") != "script" {
-		t.Error("the scripts are filled in with something else")
+	for how, o := range map[string]Options{
+		SelfSigned: {Node: "node.example", Relays: []string{script.AppsScript, Proxy + "=https://proxy.example/below"}},
+		ACME:       {Node: "node.example:443", Relays: []string{script.AppsScript, script.Worker + "=https://w.example/x"}},
+		Plain:      {Node: "node.example:8080", Relays: []string{Proxy, script.Worker}},
+	} {
+		o.NodeTLS, o.Dir = how, filepath.Join(t.TempDir(), "setup")
+		mustRun(t, o)
+		client, node := load(t, o.Dir)
+		url := map[string]string{SelfSigned: "https://node.example:8443", ACME: "https://node.example", Plain: "http://node.example:8080"}[how]
+		for file, want := range map[string][]string{
+			"Code.gs": {node.Node.Key.Reveal(), client.Deployments[0].Key.Reveal(), fmt.Sprint("VERIFY_CERTIFICATE = ", how != SelfSigned)},
+			"worker.js": {`KEY = "` + client.Deployments[1].Key.Reveal(),
+				`PREFIX = "` + map[bool]string{true: "/x"}[how == ACME] + `"`},
+			"nginx.conf": {"location " + map[bool]string{true: "/below", false: "/hidden"}[how == SelfSigned] + "/ {",
+				map[bool]string{true: "certificate /etc/relaymux/cert.pem;", false: "ca-certificates.crt"}[how == SelfSigned]},
+			"Caddyfile": {"reverse_proxy " + url + " {"},
+		} {
+			text, err := os.ReadFile(filepath.Join(o.Dir, file))
+			if err != nil {
+				if !errors.Is(err, os.ErrNotExist) {
+					t.Error(err)
+				}
+				continue
+			}
+			if left := script.Missing(string(text)); len(left) > 0 {
+				t.Errorf("%s, %s: %v is left", how, file, left)
+			}
+			for _, w := range append(want, url) {
+				if w == "" || !strings.Contains(string(text), w) {
+					t.Errorf("%s: no %q in %s", how, w, file)
+				}
+			}
+		}
+		for file, there := range map[string]bool{"Code.gs": how != Plain, "worker.js": how != SelfSigned, "nginx.conf": how != ACME, "Caddyfile": how != ACME} {
+			if _, err := os.Stat(filepath.Join(o.Dir, file)); (err == nil) != there {
+				t.Errorf("%s: %s is there: %v", how, file, err == nil)
+			}
+		}
+		if node.Node.Key.IsSet() != (how != Plain) {
+			t.Errorf("%s: a key that would travel in clear, or none", how)
+		}
 	}
 }
 
@@ -250,8 +321,8 @@ func TestUnits(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"relaymux.service":      clientUnit(binary),
-		"relaymux-node.service": nodeUnit(binary, "8443"),
-		"relaymux-low.service":  nodeUnit(binary, "443"),
+		"relaymux-node.service": nodeUnit(binary, false),
+		"relaymux-low.service":  nodeUnit(binary, true),
 	} {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

@@ -3,10 +3,14 @@ package setup
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -21,6 +25,8 @@ type takeover struct {
 	front    string
 	node     string // host:port or URL
 	nodeKey  string
+	listen   []string // of its proxy, on loopback
+	notes    []string // what else is to be said of it
 }
 
 // maxOld bounds a file of the old setup in bytes; a script has 50 KB.
@@ -63,8 +69,8 @@ func (t *takeover) same(o *takeover) bool {
 	return len(t.scripts) == len(o.scripts) && t.authKey == o.authKey && t.node == o.node && t.nodeKey == o.nodeKey
 }
 
-// addConfig takes over a client's config. In TOML the keys stand in [relay] and
-// [network], in JSON on their own.
+// addConfig takes over a client's config, as mhrv-rs 1.9 has it: in TOML the keys stand
+// in [relay] and [network], in JSON on their own.
 func (t *takeover) addConfig(path, text string) error {
 	all := make(map[string]any)
 	var err error
@@ -78,32 +84,56 @@ func (t *takeover) addConfig(path, text string) error {
 	}
 	for _, section := range []string{"relay", "network"} {
 		if m, ok := all[section].(map[string]any); ok {
-			for k, v := range m {
-				all[k] = v
-			}
+			maps.Copy(all, m)
 		}
 	}
-	for _, key := range []string{"script_id", "script_ids"} {
-		for _, id := range stringsOf(all[key]) {
-			t.scripts = append(t.scripts, scriptURL(id))
+	ids := stringsOf(all["script_ids"]) // which wins over the other
+	if len(ids) == 0 {
+		ids = stringsOf(all["script_id"])
+	}
+	for _, id := range ids {
+		if at := scriptURL(id); !slices.Contains(t.scripts, at) {
+			t.scripts = append(t.scripts, at)
 		}
 	}
-	for key, to := range map[string]*string{
-		"auth_key": &t.authKey, "google_ip": &t.googleIP, "front_domain": &t.front,
-		"tunnel_server_url": &t.node, "tunnel_node": &t.node, "tunnel_auth_key": &t.nodeKey,
-	} {
-		if text, ok := all[key].(string); ok && text != "" {
-			*to = text
+	for key, to := range map[string]*string{"auth_key": &t.authKey, "google_ip": &t.googleIP, "front_domain": &t.front} {
+		if list := stringsOf(all[key]); len(list) > 0 {
+			*to = list[0]
 		}
 	}
+	if mode, _ := all["mode"].(string); mode == "apps_script" && len(ids) > 0 {
+		t.notes = append(t.notes, `its mode is "apps_script", whose script carries no connections: Code.gs has to take its place `+
+			"(Manage deployments > Edit > New version keeps the id).")
+	}
+	t.addListen(all)
 	return nil
+}
+
+// addListen takes over the ports of the earlier proxy. Who else may use it is to be
+// decided anew.
+func (t *takeover) addListen(all map[string]any) {
+	for _, key := range []string{"socks5_port", "listen_port"} {
+		port, ok := all[key].(int64) // in TOML
+		if n, isJSON := all[key].(float64); isJSON {
+			port, ok = int64(n), float64(int64(n)) == n
+		}
+		address := net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10))
+		if ok && port > 0 && port < 1<<16 && !slices.Contains(t.listen, address) {
+			t.listen = append(t.listen, address)
+		}
+	}
+	host, _ := all["listen_host"].(string)
+	if addr, err := netip.ParseAddr(host); host != "" && host != "localhost" && (err != nil || !addr.IsLoopback()) {
+		t.notes = append(t.notes, "the earlier proxy was open to its network; this one is for this machine only. "+
+			"For others: listen and users under [proxy] in relaymux.toml.")
+	}
 }
 
 // stringsOf is one string or a list of them, without placeholders.
 func stringsOf(v any) (list []string) {
 	switch v := v.(type) {
 	case string:
-		if v != "" && !strings.HasPrefix(v, "YOUR_") {
+		if v = strings.TrimSpace(v); v != "" && !isPlaceholder(v) {
 			return []string{v}
 		}
 	case []any:
@@ -112,6 +142,11 @@ func stringsOf(v any) (list []string) {
 		}
 	}
 	return list
+}
+
+// isPlaceholder reports whether v stands in the examples of mhrv-rs.
+func isPlaceholder(v string) bool {
+	return strings.HasPrefix(v, "YOUR_") || strings.HasPrefix(v, "https://YOUR_") || strings.HasPrefix(v, "CHANGE_ME")
 }
 
 // scriptURL is the web app of a deployment, of which some write the whole URL.
@@ -128,7 +163,7 @@ func (t *takeover) addScript(text string) {
 		"AUTH_KEY": &t.authKey, "TUNNEL_SERVER_URL": &t.node, "TUNNEL_AUTH_KEY": &t.nodeKey,
 	} {
 		constant := regexp.MustCompile(`(?m)^\s*(?:const|var|let)\s+` + name + `\s*=\s*["']([^"'\\]+)["']`)
-		if m := constant.FindStringSubmatch(text); m != nil {
+		if m := constant.FindStringSubmatch(text); m != nil && !isPlaceholder(m[1]) {
 			*to = m[1]
 		}
 	}

@@ -3,11 +3,18 @@ package setup
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
+
+	"relaymux/config"
+	"relaymux/relay/script"
 )
 
 // backPort is where a node behind a TLS proxy listens.
 const backPort = "8080"
+
+// stateDir is the StateDirectory of the node's unit.
+const stateDir = "/var/lib/relaymux"
 
 // client is the text of relaymux.toml.
 func (p *plan) client() string {
@@ -15,7 +22,7 @@ func (p *plan) client() string {
 	b.WriteString(`# The proxy's config, for ~/.config/relaymux/config.toml. It holds secrets: chmod 600.
 
 [proxy]
-listen = "127.0.0.1:1080"    # SOCKS5 and HTTP
+listen = ` + p.proxyListen() + `    # SOCKS5 and HTTP
 
 [link]
 secret = ` + tomlString(p.secret) + "    # only this client and the node know it\n")
@@ -32,10 +39,10 @@ secret = ` + tomlString(p.secret) + "    # only this client and the node know it
 
 func wayComment(kind string) string {
 	return map[string]string{
-		Direct:     "straight to the node",
-		AppsScript: "Google Apps Script; key is its AUTH_KEY",
-		Worker:     "Cloudflare Worker; it asks for the key",
-		Proxy:      "reverse proxy in front of the node",
+		Direct:            "straight to the node",
+		script.AppsScript: "Google Apps Script; key is its AUTH_KEY",
+		script.Worker:     "Cloudflare Worker; it asks for the key",
+		Proxy:             `reverse proxy in front of the node; if it is Caddy, add http = "2"`,
 	}[kind]
 }
 
@@ -55,11 +62,16 @@ func (p *plan) node() string {
 	var b strings.Builder
 	b.WriteString("# The exit node's config, for /etc/relaymux/node.toml. It holds secrets: chmod 600.\n\n[node]\n")
 	setting(&b, "listen", p.listen(), false)
-	if p.cert != nil {
+	switch p.nodeTLS {
+	case SelfSigned, Files:
 		setting(&b, "tls_cert", certFile, false)
 		setting(&b, "tls_key", keyFile, false)
-	} else {
+	case ACME:
+		setting(&b, "tls", config.TLSACME, false)
+	case Behind:
 		b.WriteString("plain       = true    # a TLS proxy on this machine stands before it\n")
+	case Plain:
+		b.WriteString("plain       = true    # all that comes is sealed; without TLS there must be no key here\n")
 	}
 	if p.nodeKey != "" {
 		b.WriteString("key         = " + tomlString(p.nodeKey) + "    # of relay scripts\n")
@@ -67,7 +79,28 @@ func (p *plan) node() string {
 	b.WriteString("\n[[node.client]]    # one for each person or device, each with a secret of its own\n")
 	setting(&b, "name", p.answers.client, false)
 	setting(&b, "secret", p.secret, false)
+	if p.nodeTLS == ACME {
+		b.WriteString("\n[node.acme]    # the certificate comes from Let's Encrypt, which asks at port " + p.acmePort() + "\n")
+		b.WriteString("domains     = [" + tomlString(p.host) + "]\n# email     = \"me@example.com\"    # where it may write to\n")
+		b.WriteString("\n[state]\n")
+		setting(&b, "dir", stateDir, false)
+	}
 	return b.String()
+}
+
+// proxyListen has the ports of an earlier proxy too, so that programs find this one.
+func (p *plan) proxyListen() string {
+	const usual = "127.0.0.1:1080"
+	list := []string{tomlString(usual)}
+	for _, address := range p.old.listen {
+		if address != usual {
+			list = append(list, tomlString(address))
+		}
+	}
+	if len(list) == 1 {
+		return list[0]
+	}
+	return "[" + strings.Join(list, ", ") + "]"
 }
 
 // listen is the node's own address. The wildcard of IPv6 takes IPv4 too.
@@ -87,6 +120,12 @@ func (p *plan) listenPort() string {
 		return backPort
 	}
 	return p.port
+}
+
+// low reports whether the node has a port that takes a capability.
+func (p *plan) low() bool {
+	n, _ := strconv.Atoi(p.listenPort())
+	return n < 1024 || p.nodeTLS == ACME
 }
 
 // tomlString is s as a basic string of TOML.

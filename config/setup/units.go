@@ -1,16 +1,13 @@
 package setup
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // nodeUnit is the node's unit of systemd. It runs as a user of its own, who can read
 // /etc/relaymux and nothing else of interest. A config with a mistake (exit code 2)
-// is not tried again. A port below 1024 takes a capability.
-func nodeUnit(binary, port string) string {
+// is not tried again. A port below 1024 (low) takes a capability.
+func nodeUnit(binary string, low bool) string {
 	capability := ""
-	if n, _ := strconv.Atoi(port); n < 1024 {
+	if low {
 		capability = "CAP_NET_BIND_SERVICE"
 	}
 	return strings.NewReplacer("BINARY", binary, "CAPS", capability).Replace(`[Unit]

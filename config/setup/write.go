@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"relaymux/config"
 )
@@ -18,8 +19,9 @@ type file struct {
 
 // write puts the files into dir, each at once or not at all, once the configs
 // among them have passed the checks that the program makes at its start. It leaves
-// those that are there, unless force, and returns their names.
-func write(dir string, files []file, force bool) (left []string, err error) {
+// those that are there, unless force, and returns their names. What is in forCheck is
+// there for the checks only.
+func write(dir string, files, forCheck []file, force bool) (left []string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
@@ -28,7 +30,7 @@ func write(dir string, files []file, force bool) (left []string, err error) {
 		return nil, fmt.Errorf("making a place for the files: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
-	for _, f := range files {
+	for _, f := range slices.Concat(files, forCheck) {
 		if err := put(filepath.Join(stage, f.name), f); err != nil {
 			return nil, err
 		}

@@ -20,8 +20,11 @@ type Deployment struct {
 	Link           bool // it carries the link, not the JSON wire
 }
 
-// direct reports whether d leads to the node itself, as far as its url tells.
-func (d *Deployment) direct() bool { return d.URL.Path == "" || d.URL.Path == "/" }
+// direct reports whether d leads to the node itself, as far as can be told: on the link
+// the node wants no key, but a Worker does.
+func (d *Deployment) direct() bool {
+	return (d.URL.Path == "" || d.URL.Path == "/") && (d.Key == "" || !d.Link)
+}
 
 // udp reports whether its exchanges may go by HTTP/3.
 func (d *Deployment) udp() bool {

@@ -16,8 +16,10 @@ type fault struct {
 
 // Remedies that several causes have.
 const (
-	secretRemedy = "secret under [link] must be, to the letter, that of one [[node.client]] at the node; after a change there: systemctl reload relaymux-node"
-	nodeRemedy   = "is the node running, its port open to the internet, and its address in the relay the right one?"
+	secretRemedy  = "secret under [link] must be, to the letter, that of one [[node.client]] at the node; after a change there: systemctl reload relaymux-node"
+	nodeKeyRemedy = "the node does not take the relay's key: the one in the script (NODE_KEY; in another one TUNNEL_AUTH_KEY) must be key under [node]; " +
+		"then deploy the script as a new version"
+	nodeRemedy = "is the node running, its port open to the internet, and its address in the relay the right one?"
 )
 
 // blame adds the leg of f as broken, those before it as well as they are known, and
@@ -58,6 +60,8 @@ func (e *exam) meaning(f *relay.Failure) fault {
 				out.remedy = "key of the [[deployment]] must be key under [node] at the node"
 			}
 			out.detail = "the node answers as to a stranger (404)"
+		} else if e.d.Script() && strings.HasPrefix(f.Detail, "the node answers the script") {
+			out.leg, out.detail, out.remedy = LegNode, f.Detail, nodeKeyRemedy
 		} else if !e.d.Script() {
 			out.remedy = cmp.Or(keyRemedy(e.d.Key), out.remedy)
 		}
@@ -99,10 +103,10 @@ func saidBy(text string) fault {
 	case has("no such secret", "link refused"):
 		f = fault{leg: LegSecret, detail: "the node says: " + text, remedy: secretRemedy}
 	case has("http 401", "http 403", "http 404", "unauthorized"):
-		f.remedy = "the node does not take the relay's key: the one in the script (TUNNEL_AUTH_KEY) must be key under [node]; " +
-			"then deploy the script as a new version"
+		f.remedy = nodeKeyRemedy
 	case has("ssl", "certificate", "tls"):
-		f.remedy = "the relay does not trust the node's certificate: validateHttpsCertificates: false in the script, or a TLS proxy with a real certificate before the node"
+		f.remedy = "the relay does not trust the node's certificate: VERIFY_CERTIFICATE = false in the script (in another one validateHttpsCertificates: false), " +
+			`or one that it trusts: tls = "acme" under [node], or a TLS proxy before it`
 	default:
 		f.remedy = nodeRemedy
 	}

@@ -20,6 +20,7 @@ import (
 const (
 	LegCertificate = "certificate"
 	LegPort        = "port"
+	LegPort80      = "port 80" // of a CA that asks by HTTP
 	LegKeys        = "keys"
 	LegClock       = "clock"
 	LegEgress      = "egress"
@@ -29,13 +30,17 @@ const (
 )
 
 // Node looks at the config of a node, which has passed its checks, on the machine
-// that is to run it.
-func Node(ctx context.Context, cfg *config.Config) *Report {
+// that is to run it. acmeFile is where a node with tls = "acme" keeps its certificate,
+// "" if it has no place for it.
+func Node(ctx context.Context, cfg *config.Config, acmeFile string) *Report {
 	n := &cfg.Node
 	f := Finding{Name: "node " + n.Listen}
-	cert, leg := certificateLeg(n)
+	cert, leg := certificateLeg(n, acmeFile)
 	f.add(leg)
 	f.add(portLeg(ctx, n, cert))
+	if n.TLS == config.TLSACME && n.ByHTTP() {
+		f.add(port80Leg(n))
+	}
 	f.add(keysLeg(n))
 	f.add(clockLeg(n, time.Now()))
 	f.add(egressLeg(&n.Egress))
@@ -46,7 +51,7 @@ func Node(ctx context.Context, cfg *config.Config) *Report {
 }
 
 // certificateLeg is also the certificate, nil if there is none.
-func certificateLeg(n *config.ExitNode) (*x509.Certificate, Leg) {
+func certificateLeg(n *config.ExitNode, acmeFile string) (*x509.Certificate, Leg) {
 	l := Leg{Name: LegCertificate, Status: OK}
 	switch {
 	case n.Plain:
@@ -57,7 +62,14 @@ func certificateLeg(n *config.ExitNode) (*x509.Certificate, Leg) {
 		l.Remedy = "for a pin that lasts: tls_cert and tls_key, which relaymux init makes"
 		return nil, l
 	}
-	pair, err := tls.LoadX509KeyPair(n.TLSCert, n.TLSKey)
+	certFile, keyFile, renew := n.TLSCert, n.TLSKey, "renew it soon; the node reads new files by itself"
+	if n.TLS == config.TLSACME {
+		certFile, keyFile, renew = acmeFile, acmeFile, "the node should have renewed it: its log has the CA's reasons (journalctl -u relaymux-node)"
+		if l, missing := acmeLeg(n, acmeFile); missing {
+			return nil, l
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		l.Status, l.Detail, l.Remedy = Broken, plain(err.Error()), "tls_cert and tls_key under [node] must be the PEM files of one pair"
 		return nil, l
@@ -70,7 +82,7 @@ func certificateLeg(n *config.ExitNode) (*x509.Certificate, Leg) {
 	case now.After(c.NotAfter):
 		l.Status, l.Remedy = Broken, "renew it: clients that do not pin it refuse it"
 	case c.NotAfter.Sub(now) < soon:
-		l.Status, l.Remedy = Warning, "renew it soon; the node reads new files by itself"
+		l.Status, l.Remedy = Warning, renew
 	}
 	return c, l
 }

@@ -56,6 +56,29 @@ func sound(t *testing.T) *config.Config {
 	return c
 }
 
+// byCA makes c one of a node with tls = "acme", which keeps its certificate in file.
+func byCA(c *config.Config, file string) {
+	c.Node.TLSCert, c.Node.TLSKey, c.Node.TLS = "", "", config.TLSACME
+	c.Node.ACME = config.ACME{Domains: []string{"node.example.com"}, Challenge: config.Auto, HTTPListen: "127.0.0.1:0", CAFile: file}
+}
+
+// bothOf puts key and certificate into one file, as such a node does.
+func bothOf(cert, key string) string {
+	file := cert + ".both"
+	var text []byte
+	for _, path := range []string{key, cert} {
+		part, err := os.ReadFile(path)
+		if err != nil {
+			panic(err)
+		}
+		text = append(text, part...)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		panic(err)
+	}
+	return file
+}
+
 func TestNode(t *testing.T) {
 	now := time.Now()
 	_, otherKey := pairOf(t, now, now.AddDate(1, 0, 0))
@@ -79,6 +102,20 @@ func TestNode(t *testing.T) {
 			LegCertificate, Broken, "does not match", "of one pair"},
 		"self-signed": {func(_ *testing.T, c *config.Config) { c.Node.TLSCert, c.Node.TLSKey, c.Node.SelfSigned = "", "", true },
 			LegCertificate, Warning, "another one at each start", "relaymux init"},
+		"no certificate from the CA yet": {func(t *testing.T, c *config.Config) { byCA(c, filepath.Join(t.TempDir(), "none")) },
+			LegCertificate, Warning, "none from the CA yet", "port 80 of node.example.com must lead"},
+		"a certificate from the CA": {func(t *testing.T, c *config.Config) {
+			byCA(c, bothOf(c.Node.TLSCert, c.Node.TLSKey))
+		}, LegCertificate, OK, "sha256 ", ""},
+		"a certificate that the node has not renewed": {func(t *testing.T, c *config.Config) {
+			byCA(c, bothOf(pairOf(t, now.Add(-time.Hour), now.Add(soon/2))))
+		}, LegCertificate, Warning, "days left", "should have renewed"},
+		"no place for it": {func(_ *testing.T, c *config.Config) { byCA(c, "") },
+			LegCertificate, Broken, "no place", "[state]"},
+		"port 80 of another program": {func(t *testing.T, c *config.Config) {
+			byCA(c, bothOf(c.Node.TLSCert, c.Node.TLSKey))
+			c.Node.ACME.HTTPListen = taken(t)
+		}, LegPort80, Broken, "by another program", "ss -ltnp"},
 		"port of another program": {func(t *testing.T, c *config.Config) { c.Node.Listen = taken(t) },
 			LegPort, Broken, "by another program", "ss -ltnp"},
 		"plain on a port in use": {func(t *testing.T, c *config.Config) {
@@ -105,7 +142,7 @@ func TestNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := sound(t)
 			c.change(t, cfg)
-			r := Node(t.Context(), cfg)
+			r := Node(t.Context(), cfg, cfg.Node.ACME.CAFile) // where these cases have it
 			for _, l := range r.Findings[0].Legs {
 				switch {
 				case l.Name == c.leg && (l.Status != c.status || !strings.Contains(l.Detail, c.detail) || !strings.Contains(l.Remedy, c.remedy)):

@@ -16,9 +16,11 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/crypto/acme"
 )
 
-var errNoCert = errors.New("neither a certificate, nor self-signed, nor plain")
+var errNoCert = errors.New("neither a certificate, nor a CA, nor self-signed, nor plain")
 
 // useTLS sets the server up with the certificate that t asks for.
 func (s *Server) useTLS(t TLS) error {
@@ -38,6 +40,15 @@ func (s *Server) useTLS(t TLS) error {
 		}
 		config.GetCertificate = files.get
 		s.fingerprint = fingerprint(files.loaded)
+	case t.ACME != nil:
+		certs, err := newACMECerts(*t.ACME, s.node.log)
+		if err != nil {
+			return err
+		}
+		s.acme, config.GetCertificate = certs, certs.get
+		if t.ACME.Port80 == nil {
+			config.NextProtos = []string{"h2", "http/1.1", acme.ALPNProto}
+		}
 	default:
 		return errNoCert
 	}

@@ -16,9 +16,12 @@ import (
 	"go.uber.org/goleak"
 
 	"relaymux/mux/wire"
+	"relaymux/relay/relaytest/testca"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(testca.Goroutine))
+}
 
 const testKey = "correct horse battery staple 32+"
 

@@ -22,10 +22,11 @@ const (
 	shutdownLimit = 5 * time.Second
 )
 
-// TLS says what the node's listener speaks: a certificate from files, one made
-// at start, or none.
+// TLS says what the node's listener speaks: a certificate from files, one that a CA is
+// asked for, one made at start, or none.
 type TLS struct {
 	CertFile, KeyFile string // PEM; read again when they change
+	ACME              *ACME
 	SelfSigned        bool
 	Plain             bool
 }
@@ -36,6 +37,7 @@ type Server struct {
 	node        *Node
 	http        *http.Server
 	quic        *quicServer // nil: no HTTP/3
+	acme        *acmeCerts  // nil: the certificate is not a CA's to give
 	fingerprint string
 }
 
@@ -66,7 +68,8 @@ func NewServer(n *Node, t TLS) (*Server, error) {
 }
 
 // Fingerprint is the SHA-256 in hex of the certificate that the server began
-// with, by which a client can pin it; empty without TLS.
+// with, by which a client can pin it; empty without TLS, and for one of a CA, which is
+// soon another.
 func (s *Server) Fingerprint() string { return s.fingerprint }
 
 // Serve answers requests on ln, which it closes, and on the port of ListenQUIC,
@@ -75,6 +78,9 @@ func (s *Server) Fingerprint() string { return s.fingerprint }
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if s.quic != nil {
 		s.quic.start()
+	}
+	if s.acme != nil {
+		defer s.acme.start()()
 	}
 	stopped := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {

@@ -46,11 +46,24 @@ type patient struct {
 	front func(*fronted.Config)
 	down  bool // the node
 	path  Path // of datagrams
+
+	shows *shown // there is a server that does nothing but show a certificate
+}
+
+// shown is a certificate for a name, valid from some time from now on, and what the
+// client makes of it.
+type shown struct {
+	name  string
+	from  time.Duration
+	front func(*fronted.Config, *x509.Certificate)
 }
 
 // examined is what the doctor says of p.
 func (p patient) examined(t *testing.T) (r *doctor.Report, stack *Stack) {
 	t.Helper()
+	if p.shows != nil {
+		return p.shows.examined(t), nil
+	}
 	n := new(Network)
 	n.SetPath("127.0.0.1", p.path, 1)
 	stack = NewStack(t, StackConfig{Memory: n, Link: !p.json, TLS: p.tls, HTTP: p.http, Node: p.node})
@@ -58,9 +71,12 @@ func (p patient) examined(t *testing.T) (r *doctor.Report, stack *Stack) {
 	if p.down {
 		u = &url.URL{Scheme: u.Scheme, Host: "127.0.0.1:1"}
 	}
-	key := TunnelKey
-	if p.via != "" {
+	key := "" // the link straight to a node wants none
+	switch {
+	case p.via != "":
 		u, key = p.serveRelay(t, n, u), AuthKey
+	case p.json:
+		key = TunnelKey
 	}
 	if p.key != "" {
 		key = p.key
@@ -140,68 +156,83 @@ func says(body string) func(*RelayConfig) {
 	return func(c *RelayConfig) { c.OnAnswer = func(string, []byte) []byte { return []byte(body) } }
 }
 
-// TestDoctor: each of these is told from the others, with what to do about it.
+// TestDoctor: each of these is told from the others, with what to do about it. With -v
+// it prints what the doctor does.
 func TestDoctor(t *testing.T) {
 	const other = "another secret, which nobody told the node"
 	page := func(words string) string { return "<!DOCTYPE html><html><body><p>" + words + "</p></body></html>" }
 	egress := func(c *exit.Config) {
 		c.Dialer, c.Policy = nil, exit.Policy{}
 	}
-	for name, c := range map[string]struct {
+	untrusted := func(*fronted.Config, *x509.Certificate) {}
+	for _, c := range []struct {
+		name   string
 		p      patient
 		leg    string
 		status doctor.Status
 		detail string // a part of what it says
 		remedy string // likewise
 	}{
-		"wrong AUTH_KEY of the script": {patient{via: "script", key: "wrong"},
+		{"wrong AUTH_KEY of the script", patient{via: "script", key: "wrong"},
 			doctor.LegRelay, doctor.Broken, "returned nothing", "AUTH_KEY"},
-		"wrong key of the node in the script": {patient{via: "script", relay: func(c *RelayConfig) { c.TunnelKey = "wrong" }},
+		{"wrong key of the node in the script", patient{via: "script", relay: func(c *RelayConfig) { c.TunnelKey = "wrong" }},
 			doctor.LegNode, doctor.Broken, "tunnel HTTP 404", "TUNNEL_AUTH_KEY"},
-		"wrong secret by a script": {patient{via: "script", secret: other},
+		{"wrong NODE_KEY in the project's own script", patient{via: "script", relay: says(`{"e":"the node answers with status 404","code":"NODE_STATUS_404"}`)},
+			doctor.LegNode, doctor.Broken, "status 404", "NODE_KEY"},
+		{"wrong secret by a script", patient{via: "script", secret: other},
 			doctor.LegSecret, doctor.Broken, "no such secret", "[[node.client]]"},
-		"wrong secret by a Worker": {patient{via: "worker", secret: other},
+		{"wrong secret by a Worker", patient{via: "worker", secret: other},
 			doctor.LegSecret, doctor.Broken, "as to a stranger", "[[node.client]]"},
-		"wrong secret, straight": {patient{secret: other},
+		{"wrong secret, straight", patient{secret: other},
 			doctor.LegSecret, doctor.Broken, "as to a stranger", "[[node.client]]"},
-		"wrong key, straight, by the JSON wire": {patient{json: true, key: "wrong"},
+		{"wrong key, straight, by the JSON wire", patient{json: true, key: "wrong"},
 			doctor.LegSecret, doctor.Broken, "as to a stranger", "key under [node]"},
-		"wrong key of the Worker": {patient{via: "worker", key: "wrong"},
+		{"wrong key of the Worker", patient{via: "worker", key: "wrong"},
 			doctor.LegRelay, doctor.Broken, "status 404", "the one that the Worker was given"},
-		"node down behind a script": {patient{via: "script", down: true},
+		{"node down behind a script", patient{via: "script", down: true},
 			doctor.LegNode, doctor.Broken, "Address unavailable", "is the node running"},
-		"node down behind a Worker": {patient{via: "worker", down: true},
+		{"node down behind the project's own script", patient{via: "script", relay: says(`{"e":"Exception: Address unavailable: https://node.example","code":"FETCH_FAILED"}`)},
+			doctor.LegNode, doctor.Broken, "could not fetch", "is the node running"},
+		{"node down behind a Worker", patient{via: "worker", down: true},
 			doctor.LegNode, doctor.Broken, "status 502", "is the node running"},
-		"node down, straight": {patient{down: true},
+		{"node down, straight", patient{down: true},
 			doctor.LegConnect, doctor.Broken, "connection refused", "is the node running"},
-		"node down, straight, by either": {patient{down: true, tls: true, http: "auto"},
+		{"node down, straight, by either", patient{down: true, tls: true, http: "auto"},
 			doctor.LegConnect, doctor.Broken, "connection refused", "is the node running"},
-		"script not deployed anew": {patient{via: "script", relay: says(page("Script function not found: doPost"))},
+		{"script not deployed anew", patient{via: "script", relay: says(page("Script function not found: doPost"))},
 			doctor.LegRelay, doctor.Broken, "not the relay's script", "New version"},
-		"quota page in German": {patient{via: "script", relay: says(page("Dienst wurde an einem Tag zu oft aufgerufen: urlfetch"))},
+		{"quota page in German", patient{via: "script", relay: says(page("Dienst wurde an einem Tag zu oft aufgerufen: urlfetch"))},
 			doctor.LegRelay, doctor.Broken, "quota", "midnight"},
-		"quota page in Persian": {patient{via: "script", relay: says(page("سرویس در یک روز دفعات زیادی فراخوانی شده است"))},
+		{"quota page in Persian", patient{via: "script", relay: says(page("سرویس در یک روز دفعات زیادی فراخوانی شده است"))},
 			doctor.LegRelay, doctor.Broken, "quota", "midnight"},
-		"quota page of a Worker": {patient{via: "worker", knobs: func(k *Knobs) { k.QuotaPage = true }},
+		{"quota page of a Worker", patient{via: "worker", knobs: func(k *Knobs) { k.QuotaPage = true }},
 			doctor.LegRelay, doctor.Broken, "1027", "midnight UTC"},
-		"UDP blocked": {patient{tls: true, http: "auto", path: Path{Lose: 1}},
+		{"TLS name wrong", patient{shows: &shown{"other.example", -time.Hour, trustIt}},
+			doctor.LegTLS, doctor.Broken, "for another name; it shows CN=other.example", "server_name"},
+		{"UDP blocked", patient{tls: true, http: "auto", path: Path{Lose: 1}},
 			doctor.LegUDP, doctor.Warning, "HTTP/3", "all goes by TCP"},
-		"UDP blocked, and nothing else wanted": {patient{tls: true, http: "3", path: Path{Lose: 1}},
+		{"UDP blocked, and nothing else wanted", patient{tls: true, http: "3", path: Path{Lose: 1}},
 			doctor.LegUDP, doctor.Broken, "by UDP", `http = "auto"`},
-		"TCP blocked": {patient{tls: true, http: "auto", front: func(c *fronted.Config) {
+		{"TCP blocked", patient{tls: true, http: "auto", front: func(c *fronted.Config) {
 			c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNRESET }
 		}}, doctor.LegConnect, doctor.Warning, "connection reset", "HTTP/3 gets through"},
-		"address of the script not filled in": {patient{via: "script", front: func(c *fronted.Config) {
+		{"private egress refused", patient{via: "script", target: "10.1.2.3:80", node: egress},
+			doctor.LegDial, doctor.Broken, "egress policy", "allow_private"},
+		{"certificate not yet valid", patient{shows: &shown{patientName, 48 * time.Hour, trustIt}},
+			doctor.LegTLS, doctor.Broken, "not yet valid: CN=node.example", "set this machine's clock"},
+		{"certificate of nobody known", patient{shows: &shown{patientName, -time.Hour, untrusted}},
+			doctor.LegTLS, doctor.Broken, "unknown CA; it shows CN=node.example", "pin_sha256"},
+		{"another certificate than the pin", patient{shows: &shown{patientName, -time.Hour, func(c *fronted.Config, _ *x509.Certificate) { c.PinSHA256 = make([]byte, 32) }}},
+			doctor.LegTLS, doctor.Broken, "not the one of pin_sha256; it shows CN=node.example", "update pin_sha256"},
+		{"slow relay", patient{via: "script", knobs: func(k *Knobs) { k.RTT = 8 * time.Second }},
+			doctor.LegRelay, doctor.Warning, "slowly: 8.0 s", "another deployment"},
+		{"relay slower than its limit", patient{via: "script", knobs: func(k *Knobs) { k.RTT = 90 * time.Second }},
+			doctor.LegRelay, doctor.Broken, "no answer for 30s", "exchange_limit"},
+		{"address of the script not filled in", patient{via: "script", front: func(c *fronted.Config) {
 			c.URL = &url.URL{Scheme: "https", Host: "script.google.com", Path: "/macros/s/DEPLOYMENT_ID/exec"}
 		}}, doctor.LegName, doctor.Broken, "DEPLOYMENT_ID", "[[deployment]]"},
-		"private egress refused": {patient{via: "script", target: "10.1.2.3:80", node: egress},
-			doctor.LegDial, doctor.Broken, "egress policy", "allow_private"},
-		"slow relay": {patient{via: "script", knobs: func(k *Knobs) { k.RTT = 8 * time.Second }},
-			doctor.LegRelay, doctor.Warning, "slowly: 8.0 s", "another deployment"},
-		"relay slower than its limit": {patient{via: "script", knobs: func(k *Knobs) { k.RTT = 90 * time.Second }},
-			doctor.LegRelay, doctor.Broken, "no answer for 30s", "exchange_limit"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				t.Cleanup(func() { time.Sleep(2 * time.Minute) }) // what was given up runs to its end
 				r, _ := c.p.examined(t)
@@ -209,6 +240,7 @@ func TestDoctor(t *testing.T) {
 				if l.Status != c.status || !strings.Contains(l.Detail, c.detail) || !strings.Contains(l.Remedy, c.remedy) {
 					t.Errorf("got %+v", l)
 				}
+				t.Logf("\n%s", printed(t, r, c.leg))
 				_, broken := r.FirstBroken()
 				switch {
 				case c.status == doctor.Broken && (broken == nil || broken.Name != c.leg):
@@ -219,10 +251,31 @@ func TestDoctor(t *testing.T) {
 				if udp := legOf(t, r, doctor.LegUDP); c.leg == doctor.LegConnect && c.status == doctor.Broken && udp.Remedy != "" {
 					t.Errorf("there is no way, and yet %+v", udp)
 				}
+				if c.leg == doctor.LegTLS && !strings.Contains(l.Detail, "sha256 ") {
+					t.Errorf("no fingerprint in %q", l.Detail)
+				}
 				wantNoSecret(t, r, other, LinkSecret, AuthKey, TunnelKey)
 			})
 		})
 	}
+}
+
+// printed is what a person is shown of a leg.
+func printed(t *testing.T, r *doctor.Report, leg string) string {
+	t.Helper()
+	var text bytes.Buffer
+	check(t, r.WriteTable(&text))
+	lines := strings.Split(text.String(), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(line, "  "+leg+" ") {
+			continue
+		}
+		if i+1 < len(lines) && strings.Contains(lines[i+1], " -> ") {
+			line += "\n" + lines[i+1]
+		}
+		return line
+	}
+	return ""
 }
 
 // wantNoSecret checks what is printed of r.
@@ -280,62 +333,39 @@ func TestDoctorOfTheHealthy(t *testing.T) {
 	}
 }
 
-// TestDoctorAndCertificates: whose certificate it is, and why it is not the one.
-func TestDoctorAndCertificates(t *testing.T) {
-	const name = "node.example"
-	for what, c := range map[string]struct {
-		certName       string
-		from           time.Duration
-		front          func(*fronted.Config, *x509.Certificate)
-		detail, remedy string
-	}{
-		"for another name": {"other.example", -time.Hour, trustIt, "for another name; it shows CN=other.example", "server_name"},
-		"not yet valid":    {name, 48 * time.Hour, trustIt, "not yet valid: CN=node.example", "set this machine's clock"},
-		"unknown": {name, -time.Hour, func(*fronted.Config, *x509.Certificate) {},
-			"unknown CA; it shows CN=node.example", "pin_sha256"},
-		"another than the pin": {name, -time.Hour, func(c *fronted.Config, _ *x509.Certificate) { c.PinSHA256 = make([]byte, 32) },
-			"not the one of pin_sha256; it shows CN=node.example", "update pin_sha256"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				cert := certificateFrom(t, c.certName, time.Now().Add(c.from))
-				n := new(Network)
-				n.SetName(name, netip.MustParseAddr("127.0.0.1"))
-				ln, err := n.Listen("127.0.0.1:443")
-				check(t, err)
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					for {
-						conn, err := ln.Accept()
-						if err != nil {
-							return
-						}
-						_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}).HandshakeContext(t.Context())
-						conn.Close()
-					}
-				}()
-				defer func() { ln.Close(); <-done }()
-				f := fronted.Config{Name: "d", URL: &url.URL{Scheme: "https", Host: name}, HTTP: "2", Dial: n.Dial, ExchangeLimit: 30 * time.Second}
-				c.front(&f, cert.Leaf)
-				client := doctor.Client{
-					Deployments: []doctor.Deployment{{Config: f, Link: true}}, Secret: link.NewSecret(LinkSecret),
-					Lookup: func(context.Context, string) ([]netip.Addr, error) {
-						return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
-					},
-				}
-				r := client.Examine(t.Context())
-				l := legOf(t, r, doctor.LegTLS)
-				if l.Status != doctor.Broken || !strings.Contains(l.Detail, c.detail) || !strings.Contains(l.Remedy, c.remedy) {
-					t.Errorf("got %+v", l)
-				}
-				if !strings.Contains(l.Detail, "sha256 ") {
-					t.Errorf("no fingerprint in %q", l.Detail)
-				}
-			})
-		})
+// examined is what the doctor says of a server at the usual port of patientName.
+func (c *shown) examined(t *testing.T) *doctor.Report {
+	t.Helper()
+	cert := certificateFrom(t, c.name, time.Now().Add(c.from))
+	n := new(Network)
+	n.SetName(patientName, netip.MustParseAddr("127.0.0.1"))
+	ln, err := n.Listen("127.0.0.1:443")
+	check(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}).HandshakeContext(t.Context())
+			conn.Close()
+		}
+	}()
+	defer func() { ln.Close(); <-done }()
+	f := fronted.Config{Name: "d", URL: &url.URL{Scheme: "https", Host: patientName}, HTTP: "2", Dial: n.Dial, ExchangeLimit: 30 * time.Second}
+	c.front(&f, cert.Leaf)
+	client := doctor.Client{
+		Deployments: []doctor.Deployment{{Config: f, Link: true}}, Secret: link.NewSecret(LinkSecret),
+		Lookup: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		},
 	}
+	return client.Examine(t.Context())
 }
+
+const patientName = "node.example"
 
 func trustIt(c *fronted.Config, cert *x509.Certificate) {
 	c.RootCAs = x509.NewCertPool()

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {},
-	"config/setup":                   {"config"},
+	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"relay/h3":                       {"mux/buf", "mux/gso", "relay", "relay/fronted"},
 	"relay/script":                   {},
 	"relay/relaytest":                {"socks", "mux", "mux/gso", "mux/link", "mux/stats", "mux/wire", "relay", "relay/exit", "relay/fronted", "relay/h3"},
+	"relay/relaytest/testca":         {},
 	"relay/relaytest/cmd/relayemu":   {"relay/relaytest"},
 	"relay/relaytest/cmd/relaybench": {"relay/relaytest"},
 	"relay":                          {},
@@ -53,6 +54,11 @@ var home = map[string][]string{
 	"github.com/flynn/noise":               {"mux/link"},
 	"github.com/klauspost/compress/gzip":   {"relay/exit"},
 	"github.com/klauspost/compress/zstd":   {"relay/exit"},
+	"github.com/letsencrypt/pebble/v2/ca":  {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/db":  {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/va":  {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/wfe": {"relay/relaytest/testca"},
+	"github.com/miekg/dns":                 {"relay/relaytest/testca"},
 	"github.com/lmittmann/tint":            {""},
 	"github.com/spf13/cobra":               {""},
 	"github.com/spf13/pflag":               {""},
@@ -61,6 +67,7 @@ var home = map[string][]string{
 	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
+	"golang.org/x/crypto/acme":             {"relay/exit"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},

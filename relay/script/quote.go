@@ -41,6 +41,9 @@ func (v Values) checked(kind string) (Values, error) {
 	if strings.Trim(v.Path, safe) != "" || strings.Contains(v.Path, "//") || strings.Contains(v.Path, "/.") {
 		return v, errors.New("the path: may only have letters, digits and - _ ~ . between its slashes")
 	}
+	if strings.Trim(v.Trusted, safe) != "" {
+		return v, errors.New("the certificate's file: may only have letters, digits and - _ ~ . / in its name")
+	}
 	if err := checkKey(v.Key, kind == Worker); err != nil {
 		return v, fmt.Errorf("the deployment's key: %w", err)
 	}

@@ -32,6 +32,14 @@ type Values struct {
 	Key     string // what the proxy shows to the relay; none is asked for by nginx and Caddy
 	NodeKey string // what a script shows to the node
 	Path    string // below which a binary relay is
+
+	// SkipVerify has a script of Google's take any certificate for the node's: the only
+	// kind that can be told so.
+	SkipVerify bool
+
+	// Trusted is the PEM file, on the machine of nginx or Caddy, of the certificate that
+	// the node has made for itself; "" is that it has one of a public CA.
+	Trusted string
 }
 
 // The placeholders.
@@ -40,6 +48,13 @@ const (
 	keyHere     = "PUT-THE-DEPLOYMENT-KEY-HERE"
 	nodeKeyHere = "PUT-THE-NODE-KEY-HERE"
 	pathHere    = "PUT-THE-PATH-HERE"
+)
+
+// What the other values change.
+const (
+	verify       = "VERIFY_CERTIFICATE = true"
+	nginxTrusted = "proxy_ssl_trusted_certificate /etc/ssl/certs/ca-certificates.crt"
+	caddyTrusted = "# tls_trusted_ca_certs /etc/relaymux/cert.pem"
 )
 
 // Fill is the text of a relay of that kind with v filled in. An error says which value
@@ -51,14 +66,17 @@ func Fill(kind string, v Values) (string, error) {
 	}
 	switch kind {
 	case AppsScript:
-		return fill("Code.gs", quoted(nodeHere, v.Node), quoted(keyHere, v.Key), quoted(nodeKeyHere, v.NodeKey))
+		return fill("Code.gs", quoted(nodeHere, v.Node), quoted(keyHere, v.Key), quoted(nodeKeyHere, v.NodeKey),
+			substitution{verify, "VERIFY_CERTIFICATE = false"}.unless(!v.SkipVerify))
 	case Worker:
 		path := substitution{js(pathHere), js(v.Path)}
 		return fill("worker.js", quoted(nodeHere, v.Node), quoted(keyHere, v.Key), path)
 	case Nginx:
-		return fill("nginx.conf", plain(nodeHere, v.Node), plain(pathHere, v.Path))
+		return fill("nginx.conf", plain(nodeHere, v.Node), plain(pathHere, v.Path),
+			substitution{nginxTrusted, "proxy_ssl_trusted_certificate " + v.Trusted}.unless(v.Trusted == ""))
 	case Caddy:
-		return fill("Caddyfile", plain(nodeHere, v.Node), plain(pathHere, v.Path))
+		return fill("Caddyfile", plain(nodeHere, v.Node), plain(pathHere, v.Path),
+			substitution{caddyTrusted, "tls_trusted_ca_certs " + v.Trusted}.unless(v.Trusted == ""))
 	}
 	return "", fmt.Errorf("there is no relay %q: it is one of %s", kind, strings.Join(Kinds(), ", "))
 }

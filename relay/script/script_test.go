@@ -62,6 +62,35 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// TestCertificates: what is told a relay of a node's certificate changes one line of it.
+func TestCertificates(t *testing.T) {
+	for kind, want := range map[string]string{
+		AppsScript: "\nconst VERIFY_CERTIFICATE = false;\n", Worker: "",
+		Nginx: "\n    proxy_ssl_trusted_certificate /etc/node.pem;\n", Caddy: "\n\t\t\ttls_trusted_ca_certs /etc/node.pem\n",
+	} {
+		usual, err := Fill(kind, values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := values
+		v.SkipVerify, v.Trusted = true, "/etc/node.pem"
+		got, err := Fill(kind, v)
+		if err != nil || strings.Count(got, want) < 1 || (got == usual) != (want == "") {
+			t.Errorf("%s: %v\n%s", kind, err, got)
+		}
+		were, are := strings.Split(usual, "\n"), strings.Split(got, "\n")
+		changed := 0
+		for i := range are {
+			if were[i] != are[i] {
+				changed++
+			}
+		}
+		if changed > 1 {
+			t.Errorf("%s: %d lines have changed", kind, changed)
+		}
+	}
+}
+
 func TestQuoting(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                            `""`,
@@ -112,6 +141,7 @@ func TestRefusals(t *testing.T) {
 		{Caddy, Values{Node: "https://{env.HOME}"}, "must be one"},
 		{AppsScript, Values{Node: "https://node.test/\""}, "character"},
 		{Worker, Values{Node: "https://node.test/\n"}, "must be one"},
+		{Nginx, Values{Trusted: "/etc/a b;"}, "the certificate's file"},
 		{Nginx, Values{Path: "/a-b_c.d~e/f/"}, ""},
 		{Nginx, Values{Path: "/a { return 200; } location /b"}, "the path"},
 		{Nginx, Values{Path: "/a%20b"}, "the path"},

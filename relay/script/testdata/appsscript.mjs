@@ -5,7 +5,8 @@
 //
 // SCRIPT is run as it is. PEM holds certificate and key, ECHO is the scheme and host that
 // redirects lead to, and FETCHES is how often the script may fetch until its day is over.
-// It prints "appsscript HOST:PORT" and serves until it is ended.
+// It prints "appsscript HOST:PORT" and serves until it is ended, at $APPSSCRIPT_LISTEN,
+// HOST:PORT, or a free port of loopback.
 
 import { randomUUID } from "node:crypto";
 import fs from "node:fs";
@@ -23,7 +24,8 @@ const answers = new Map(); // what waits to be fetched by its redirect
 let running = 0, fetched = 0;
 
 const server = https.createServer({ key: fs.readFileSync(pem), cert: fs.readFileSync(pem) }, serve);
-server.listen(0, "127.0.0.1", () => console.log(`appsscript 127.0.0.1:${server.address().port}`));
+const [host, port] = (process.env.APPSSCRIPT_LISTEN ?? "127.0.0.1:0").split(":");
+server.listen(Number(port), host, () => console.log(`appsscript ${host}:${server.address().port}`));
 process.on("SIGTERM", () => process.exit(0));
 
 async function serve(request, response) {
