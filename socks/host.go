@@ -26,19 +26,29 @@ var (
 // Why a well-formed destination is not dialed. They carry the reason as dial
 // errors do.
 var (
-	errForbidden = &wire.DialError{Reason: wire.Denied, Detail: "no TCP connection can lead to this address"}
+	errForbidden = &wire.DialError{Reason: wire.Denied, Detail: "nothing can lead to this address"}
 	errLoop      = &wire.DialError{Reason: wire.Denied, Detail: "this address is the proxy itself"}
 )
 
-// destination checks where a client that reached us through local wants to go,
-// and returns the canonical host. The errors wrap those above.
-func (s *Server) destination(host string, port uint16, local netip.Addr) (string, error) {
+// reachable checks where a client wants to go, and returns the canonical host. The
+// errors wrap those above.
+func reachable(host string, port uint16) (string, error) {
 	name, err := canonicalHost(host)
 	if err != nil {
 		return "", err
 	}
 	if port == 0 || !isDialable(name) {
 		return "", fmt.Errorf("destination %q port %d: %w", host, port, errForbidden)
+	}
+	return name, nil
+}
+
+// destination is reachable for a TCP connection of a client that reached us through
+// local: it must not come back here.
+func (s *Server) destination(host string, port uint16, local netip.Addr) (string, error) {
+	name, err := reachable(host, port)
+	if err != nil {
+		return "", err
 	}
 	if s.isSelf(name, port, local) {
 		return "", fmt.Errorf("destination %q port %d: %w", host, port, errLoop)

@@ -292,7 +292,7 @@ func (a *association) tell(to address, reason string) {
 // destination returns where to leads, as in Request.
 func (a *association) destination(to address) (host string, port uint16, ok bool) {
 	port = to.port()
-	host, err := a.s.destination(to.host(), port, a.c.local)
+	host, err := reachable(to.host(), port)
 	if err != nil || port == a.relay.Port() && arrives(host, a.relay.Addr(), a.c.local) {
 		return "", 0, false
 	}
