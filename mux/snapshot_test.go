@@ -31,11 +31,15 @@ func TestSnapshot(t *testing.T) {
 			t.Fatalf("flows: %+v", got.Flows)
 		}
 		first := got.Flows[2]
-		if want := (FlowSnapshot{ID: 1, Host: "example.org", Port: 80, Connected: true, Since: began, Up: 5, Down: 5, Exchanges: first.Exchanges}); first != want {
+		if want := (FlowSnapshot{ID: 1, Host: "example.org", Port: 80, Connected: true, Since: began, Dial: n.rtt, Up: 5, Down: 5, Exchanges: first.Exchanges}); first != want {
 			t.Errorf("got %+v\nwant %+v", first, want)
 		}
 		if first.Exchanges < 1 || first.Exchanges > 3 {
 			t.Errorf("one question took %d exchanges", first.Exchanges)
+		}
+		x := got.Exchanges[len(got.Exchanges)-1]
+		if want := (ExchangeSnapshot{Deployment: "d0", Ops: 1, Began: began, Took: n.rtt, Reached: 1, Up: x.Up, Down: x.Down}); x != want || x.Up == 0 || x.Down == 0 {
+			t.Errorf("got %+v\nwant %+v", x, want)
 		}
 		if f := got.Flows[1]; f.Host != "idle.example" || f.Connected {
 			t.Errorf("who has said nothing: %+v", f)
@@ -157,6 +161,22 @@ func TestEndFlow(t *testing.T) {
 		}
 		other.Close()
 	})
+}
+
+// Only so many exchanges are kept, the newest.
+func TestTrace(t *testing.T) {
+	var tr trace
+	if len(tr.all()) != 0 {
+		t.Error("of nothing")
+	}
+	for i := range 2*traceMost + 1 {
+		tr.add(ExchangeSnapshot{Began: time.Unix(int64(i), 0), Ops: i})
+	}
+	list := tr.all()
+	newestFirst(list)
+	if len(list) != traceMost || list[0].Ops != 2*traceMost || list[traceMost-1].Ops != traceMost+1 {
+		t.Errorf("%d are kept, %d to %d", len(list), list[0].Ops, list[len(list)-1].Ops)
+	}
 }
 
 func TestQuantile(t *testing.T) {
