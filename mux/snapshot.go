@@ -46,6 +46,7 @@ type DeploymentSnapshot struct {
 	Link, Script  bool
 	HTTP          string // the version that it speaks now, "" if that is not known
 	Losses        uint64 // times that TCP has taken over from HTTP/3
+	NoUDP         bool   // HTTP/3 is wanted, and does not get through now
 	InFlight      int    // exchanges
 
 	Outcome  [stats.Outcomes]uint64 // exchanges that ended, by relay.Kind; 0: a good answer
@@ -245,6 +246,9 @@ func (d *deploymentLook) snapshot(now time.Time) DeploymentSnapshot {
 	}
 	if t, ok := d.of.Transport.(interface{ Losses() uint64 }); ok {
 		s.Losses = t.Losses()
+	}
+	if t, ok := d.of.Transport.(interface{ OverUDP() bool }); ok {
+		s.NoUDP = !t.OverUDP()
 	}
 	return s
 }

@@ -62,6 +62,7 @@ var home = map[string][]string{
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
+	"rsc.io/qr":                            {"socks/dash"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
 	"golang.org/x/time/rate":               {"socks", "relay/exit"},
