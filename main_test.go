@@ -180,3 +180,10 @@ func TestInitWithoutATerminal(t *testing.T) {
 		t.Error("a mistake leaves files")
 	}
 }
+
+// TestTopWithoutATerminal: it says what does without one.
+func TestTopWithoutATerminal(t *testing.T) {
+	if text, code := output(t, "top"); code != exitUsage || !strings.Contains(text, "status --watch") {
+		t.Errorf("exit code %d, %q", code, text)
+	}
+}

@@ -22,6 +22,7 @@ import checks_limits
 import checks_link
 import checks_path
 import checks_script
+import checks_top
 import checks_udp
 from origin import Origin
 from world import Tools, World, most_files
@@ -30,7 +31,7 @@ from world import Tools, World, most_files
 def main(arguments):
     relaymux, relayemu, *wanted = arguments
     checks = [check for module in (checks_clients, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_path,
-                                   checks_script, checks_udp)
+                                   checks_script, checks_top, checks_udp)
               for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
     most_files()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:

@@ -87,7 +87,7 @@ func (l *Log) add(ctx context.Context, text slog.Handler, r slog.Record) {
 	_ = text.Handle(ctx, r) // into memory: it does not fail
 	attrs := strings.TrimSpace(l.line.String())
 	l.list[l.n%logLines] = LogLine{
-		Number: l.n + 1, Time: r.Time, Level: r.Level.String(), Message: clean(cut(r.Message)), Attrs: cut(attrs)}
+		Number: l.n + 1, Time: r.Time, Level: r.Level.String(), Message: Clean(cut(r.Message)), Attrs: cut(attrs)}
 	l.n++
 }
 

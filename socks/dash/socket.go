@@ -71,7 +71,7 @@ func safe(dir string) error {
 		return err
 	case ofOthers(info, os.Geteuid()):
 		return fmt.Errorf("the directory %s is another user's, who could replace it", dir)
-	case info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+	case openToOthers(info):
 		return fmt.Errorf("others may write to the directory %s, and replace it: chmod go-w %[1]s, or another one", dir)
 	}
 	return nil

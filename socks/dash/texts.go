@@ -49,15 +49,15 @@ func (t texts) fill(key string, args map[string]string) string {
 	for name, value := range args {
 		pairs = append(pairs, "{"+name+"}", value)
 		if n, err := strconv.Atoi(value); err == nil {
-			pairs = append(pairs, "{"+name+":time}", span(time.Duration(n)*time.Second))
+			pairs = append(pairs, "{"+name+":time}", Span(time.Duration(n)*time.Second))
 		}
 		pairs = append(pairs, "{"+name+":outcome}", cmp.Or(t["outcome."+value], value))
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// span is a duration as a person would tell it.
-func span(d time.Duration) string {
+// Span is a duration as a person would tell it.
+func Span(d time.Duration) string {
 	switch s := int(d.Seconds()); {
 	case s < 60:
 		return strconv.Itoa(s) + " s"
