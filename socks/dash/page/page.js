@@ -145,7 +145,7 @@ function showFlows(s) {
   write($('flows-count'), word(s.flows.length + s.flows_more));
   rows($('rows'), list, (f) => f.id, flowRow, (e, f) => {
     const host = f.host.includes(':') ? '[' + f.host + ']' : f.host;
-    [host + ':' + f.port, f.network + (f.connected ? '' : comma() + say('flow.connecting')), f.dial_ms ? millis(f.dial_ms) : '',
+    [host + ':' + f.port, isolate(f.network) + (f.connected ? '' : comma() + say('flow.connecting')), f.dial_ms ? millis(f.dial_ms) : '',
       span(f.age_s), bytes(f.up_bytes), bytes(f.down_bytes), word(f.exchanges)]
       .forEach((text, i) => write(e.children[i].firstElementChild, text));
   });

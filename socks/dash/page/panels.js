@@ -64,6 +64,7 @@ function hint(h) {
   copy.addEventListener('click', () => navigator.clipboard.writeText(text).then(() => { copy.textContent = say('setup.copied'); }, () => {
     getSelection().selectAllChildren(shown); // not over http from elsewhere: then it is copied by hand
   }));
+  shown.dir = h.text ? 'ltr' : texts.dir;
   dd.append(shown, copy);
   if (h.open && h.open.startsWith('tg:')) {
     const a = make('a', say('setup.open'));

@@ -22,7 +22,7 @@ function speak(wanted) {
 
 // say is the text of a key with the arguments in the places of their names in braces.
 // {s:time} is a number of seconds as a person would tell it, {why:outcome} what has
-// become of an exchange.
+// become of an exchange, and {port:code} is to be typed as it stands.
 function say(key, args) {
   const text = texts[key];
   if (text === undefined) return key;
@@ -30,16 +30,17 @@ function say(key, args) {
     if (!args || args[name] === undefined) return whole;
     if (as === ':time') return span(Number(args[name]));
     if (as === ':outcome') return outcome(args[name]);
-    return word(args[name]);
+    return as === ':code' ? isolate(args[name]) : word(args[name]);
   });
 }
 
-// word is a number in the language's digits. A text, which is in no language, must not
-// turn the sentence around it: it is isolated (Unicode's FSI and PDI).
+// word is a number in the language's digits, or a text that is in no language.
 function word(value) {
-  if (typeof value === 'number' || /^\d+$/.test(value)) return digits.format(value);
-  return texts.dir === 'rtl' ? '\u2068' + value + '\u2069' : String(value);
+  return typeof value === 'number' || /^\d+$/.test(value) ? digits.format(value) : isolate(value);
 }
+
+// isolate keeps a text from turning the sentence around it (Unicode's FSI and PDI).
+function isolate(value) { return texts.dir === 'rtl' ? '\u2068' + value + '\u2069' : String(value); }
 
 function outcome(label) { return texts['outcome.' + label] || word(label); }
 
