@@ -97,6 +97,25 @@ func TestSnapshotOfRest(t *testing.T) {
 	})
 }
 
+// A transport that would rather use UDP says when it does not get through.
+type overTCP struct{ relay.Transport }
+
+func (overTCP) OverUDP() bool  { return false }
+func (overTCP) Losses() uint64 { return 3 }
+func (overTCP) HTTP() string   { return "2" }
+
+func TestSnapshotOfTransport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 30, newFakeNode(t), newFakeNode(t))
+		m.loop.ds[1].Transport = overTCP{m.loop.ds[1].Transport}
+		for i, d := range m.Snapshot(0).Deployments {
+			if is := i == 1; d.NoUDP != is || (d.Losses == 3) != is || (d.HTTP == "2") != is {
+				t.Errorf("%+v", d)
+			}
+		}
+	})
+}
+
 // Whoever looks does not get in the way of those who talk.
 func TestSnapshotWhileBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

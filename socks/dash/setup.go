@@ -51,12 +51,16 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 	at := s.reachable(here)[0]
 	address, host, port := at.String(), at.Addr().String(), strconv.Itoa(int(at.Port()))
 	say := func(code, text string) Hint { return Hint{Code: code, Host: host, Port: port, Text: text} }
+	scheme, firefox := "socks5", "firefox"
+	if s.Password { // browsers know none of SOCKS
+		scheme, firefox = "http", "firefox_password"
+	}
 	out.Near = append(out.Near,
 		say("curl", "curl -x socks5h://"+address+" https://example.com/"),
 		say("git", "git config --global http.proxy socks5h://"+address),
 		say("shell", "export ALL_PROXY=socks5h://"+address+" http_proxy=http://"+address+" https_proxy=http://"+address),
-		say("chromium", "chromium --proxy-server=socks5://"+address),
-		say("firefox", ""),
+		say("chromium", "chromium --proxy-server="+scheme+"://"+address),
+		say(firefox, ""),
 		say("pac", origin+"/proxy.pac"),
 		telegram(at))
 	if far, ok := s.beyond(here, own); ok {

@@ -18,12 +18,16 @@ func addrs(list ...string) (out []netip.Addr) {
 
 // hintCodes are all ways that there are to set something up.
 func hintCodes(t *testing.T) (codes []string) {
-	r := newRig(t, func(c *Config) { c.Proxies = []netip.AddrPort{netip.MustParseAddrPort("192.168.1.2:1080")} })
-	s := r.setup(netip.Addr{}, "", nil)
-	for _, h := range slices.Concat(s.Near, s.Far) {
-		codes = append(codes, h.Code)
-		if h.Text == "" {
-			codes = append(codes, h.Code+".text")
+	for _, password := range []bool{false, true} {
+		r := newRig(t, func(c *Config) {
+			c.Password, c.Proxies = password, []netip.AddrPort{netip.MustParseAddrPort("192.168.1.2:1080")}
+		})
+		s := r.setup(netip.Addr{}, "", nil)
+		for _, h := range slices.Concat(s.Near, s.Far) {
+			codes = append(codes, h.Code)
+			if h.Text == "" {
+				codes = append(codes, h.Code+".text")
+			}
 		}
 	}
 	return codes
@@ -105,6 +109,9 @@ func TestHostile48_SetupHasNoPassword(t *testing.T) {
 		t.Fatal(err, w.Body)
 	}
 	for _, h := range slices.Concat(s.Near, s.Far) {
+		if h.Code == "chromium" && !strings.HasSuffix(h.Text, "=http://192.168.1.2:1080") {
+			t.Errorf("a browser would not ask for the password: %s", h.Text)
+		}
 		if strings.ContainsAny(h.Text+h.Open, "@") || strings.Contains(h.Open, "pass") || h.Open != "" && !strings.HasPrefix(h.Open, "tg:") {
 			t.Errorf("%+v", h)
 		}
