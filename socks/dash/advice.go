@@ -26,7 +26,7 @@ const (
 
 // From where on something is worth a word.
 const (
-	slowRelay   = 1000.0 // ms, half of the exchanges
+	slowRelay   = 1000.0 // ms, of half of the exchanges; or of the latest words of a stream
 	unevenRelay = 3.0    // one of twenty takes so many times as long as half of them,
 	unevenLeast = 500.0  // and so many ms longer
 	lossesLeast = 20     // exchanges before which a share of them says little
@@ -67,6 +67,9 @@ func advise(st *Status) []Advice {
 	}
 	for i := range st.Accounts {
 		adviseOnAccount(&st.Accounts[i], st, say)
+	}
+	if st.Link.Pipe != "" && st.Link.Lag >= slowRelay {
+		say(levelSlow, "slow_pipe", "deployment", st.Link.Pipe, "ms", milli(st.Link.Lag))
 	}
 	adviseOnRecent(st, say)
 	for _, why := range []string{"queue", "stale", "overflow", "relay"} {

@@ -9,7 +9,7 @@ import (
 
 // codes are all that advise can say.
 func codes() []string {
-	return []string{"all_rest", "no_relay", "no_node", "no_entry", "no_quota", "silent", "queued", "slow_target", "no_udp", "no_link", "link_failing", "rests", "slow_relay", "uneven_relay", "losses", "over_tcp", "quota_exhausted", "quota_fast",
+	return []string{"all_rest", "no_relay", "no_node", "no_entry", "no_quota", "silent", "queued", "slow_target", "slow_pipe", "no_udp", "no_link", "link_failing", "rests", "slow_relay", "uneven_relay", "losses", "over_tcp", "quota_exhausted", "quota_fast",
 		"quota_low", "slots_shared", "slots_full", "dropped_queue", "dropped_stale", "dropped_overflow", "dropped_relay", "dropped_quic", "forged"}
 }
 
@@ -51,6 +51,8 @@ func TestAdvice(t *testing.T) {
 		{"a queue of polls", Status{Exchanges: exchanges(5, Exchange{Kind: "poll", Queued: 5000})}, "", ""},
 		{"slow targets", Status{Exchanges: exchanges(5, Exchange{Wire: "link", Reached: 1, Dial: 1000})}, "slow_target", "Half of the sites take 1000 ms to answer the node."},
 		{"one of them slow", Status{Exchanges: append(exchanges(5, Exchange{Wire: "link", Reached: 1, Dial: 999}), Exchange{Wire: "link", Reached: 1, Dial: 9999})}, "", ""},
+		{"a slow stream", Status{Link: Link{Pipe: "d1", Lag: 1000}}, "slow_pipe", "The stream by d1 lags: only after 1000 ms"},
+		{"a stream", Status{Link: Link{Pipe: "d1", Lag: 999}}, "", ""},
 		{"UDP is blocked", Status{Deployments: []Deployment{{Name: "d1", HTTP: "2", NoUDP: true, Exchanges: map[string]uint64{"ok": 1}}}}, "no_udp", "UDP does not get through to d1"},
 		{"no link", Status{Link: Link{State: LinkMaking}}, "no_link", "The link to the node is not made yet."},
 		{"link fails", Status{Link: Link{State: LinkFailing, Since: now.Add(-75 * time.Second)}}, "link_failing", "No exchange has worked for 1 min."},
