@@ -73,7 +73,7 @@ func (a *app) main(args []string) int {
 	root.Version = programVersion()
 	root.SetVersionTemplate(versionText())
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(),
+	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(), a.topCommand(),
 		a.checkCommand(), a.versionCommand())
 	root.SetArgs(args)
 	root.SetOut(a.out)
@@ -457,21 +457,13 @@ func (a *app) statusCommand() *cobra.Command {
 	var o options
 	var v dash.View
 	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: cobra.NoArgs}
-	o.registerConfig(c.Flags())
+	o.registerAdmin(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
 	c.Flags().BoolVar(&v.Watch, "watch", false, "again every two seconds, until Ctrl-C")
-	c.Flags().Func("admin", "the `address` of the admin page, instead of that in the config", func(address string) error {
-		o.flags["admin"] = address
-		return nil
-	})
 	c.RunE = a.does(func() error {
-		cfg, err := a.load(config.Run, o)
+		client, err := a.adminClient(o)
 		if err != nil {
 			return err
-		}
-		client := dash.Client{Socket: config.AdminSocket(cfg, a.environ), Listen: cfg.Admin.Listen, Token: cfg.Admin.Token.Reveal()}
-		if o.flags["admin"] != "" {
-			client.Socket = "" // it may be another proxy's
 		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()

@@ -259,3 +259,10 @@ dir = %q
 		t.Errorf("a port 80 that is taken: %d, %s", code, text)
 	}
 }
+
+// TestTopWithoutATerminal: it says what does without one.
+func TestTopWithoutATerminal(t *testing.T) {
+	if text, code := output(t, "top"); code != exitUsage || !strings.Contains(text, "status --watch") {
+		t.Errorf("exit code %d, %q", code, text)
+	}
+}

@@ -87,9 +87,9 @@ type side interface {
 	// dropped is called once, when the loop lets the flow go.
 	dropped()
 
-	// progress reports whether the flow is over for its application, and whether
-	// its target was reached. Anybody may call it.
-	progress() (over, connected bool)
+	// progress reports whether the flow is over for its application, whether its
+	// target was reached, and when, if that is known. Anybody may call it.
+	progress() (over, connected bool, at time.Time)
 }
 
 // A want is what a flow is to do next.
@@ -163,5 +163,6 @@ type outcome struct {
 	ours        bool
 	over        bool // no session at the node any more
 	unsupported bool
+	reached     bool  // by this the target is known to be reached
 	err         error // the op failed
 }

@@ -44,9 +44,12 @@ type linkLoop struct {
 	epoch    link.ID
 	known    bool // node and epoch are
 	made     time.Time
-	number   uint64 // of the latest exchange
-	taking   uint64 // of that whose answer is being taken in; 0: none, or a pipe
+	number   uint64    // of the latest exchange
+	taking   uint64    // of that whose answer is being taken in; 0: none, or a pipe
+	newly    int       // targets of which that brings the first word,
+	dialed   time.Time // the oldest of which was opened then
 	inFlight []*linkExchange
+	trace    trace
 
 	// The pipe (link_pipe.go).
 	pipe      *linkPipe

@@ -42,6 +42,7 @@ func (l *linkLoop) finish(x *linkExchange) {
 	x.answer.Release()
 	l.unblock()
 	l.judge(x, brought, now)
+	l.trace.add(x.snapshot(now))
 	if !x.hello && x.failure == nil {
 		l.adapt(x, brought, now)
 	}
@@ -63,9 +64,9 @@ func (l *linkLoop) takeIn(x *linkExchange, now time.Time) (got delivery) {
 	before := l.conn.Received()
 	conn := l.conn
 	var err error
-	l.taking = x.id
+	l.taking, l.newly = x.id, 0
 	got.answer, err = l.receive(x.opened, now)
-	l.taking = 0
+	l.taking, x.reached, x.dialed = 0, l.newly, l.dialed
 	if err != nil {
 		x.failure = &relay.Failure{Kind: relay.Malformed, Detail: "protocol error", Err: err}
 		return got
@@ -152,13 +153,12 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	}
 	l.failing = time.Time{}
 	d.proven = d.proven || x.binary
-	held := time.Duration(0)
 	if got.answer != nil {
-		held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond
+		x.held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond
 	}
-	path := x.learn(w, held)
+	path := x.learn(w, x.held)
 	w.took(path)
-	w.held(held, d.Limit, now)
+	w.held(x.held, d.Limit, now)
 	if got.cut {
 		w.room = max(w.room/2, roomLeast)
 		l.m.log.Warn("deployment cuts large answers", "deployment", d.Name, "trying", w.room)
@@ -167,7 +167,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	l.resting.Store(false)
 	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
 		l.m.log.Debug("exchange", "deployment", d.Name, "ops", x.ops, "poll", x.poll, "request_bytes", x.bodyLen,
-			"payload_bytes", got.bytes, "took", x.took.Round(time.Millisecond).String(), "held", held.String())
+			"payload_bytes", got.bytes, "took", x.took.Round(time.Millisecond).String(), "held", x.held.String())
 	}
 }
 
@@ -188,6 +188,19 @@ func (x *linkExchange) learn(w *line, held time.Duration) (path time.Duration) {
 		sent = wrote
 	}
 	return max(first.Sub(sent)-held, time.Microsecond)
+}
+
+// snapshot is what has become of x, which has ended now.
+func (x *linkExchange) snapshot(now time.Time) ExchangeSnapshot {
+	s := ExchangeSnapshot{
+		Deployment: x.d.Name, Link: true, Kind: kindOf(x.failure), Poll: x.poll && !x.hello, Hello: x.hello, Ops: x.ops,
+		Up: x.bodyLen, Down: x.answerLen, Queued: x.queued, Began: x.began, Took: x.took, Held: min(x.held, x.took), Reached: x.reached,
+	}
+	s.Wrote, s.First = timesOf(&x.Progress)
+	if x.reached > 0 {
+		s.Dial = max(0, min(s.Held, now.Sub(x.dialed)-(s.Took-s.Held)))
+	}
+	return s
 }
 
 // rest notes whether any deployment is left.

@@ -322,8 +322,7 @@ func (l *linkLoop) Opened(ls *link.Stream) {
 	switch u := ls.User.(type) {
 	case *Stream:
 		u.mu.Lock()
-		u.opened = true
-		u.cond.Broadcast()
+		l.reached(u)
 		u.mu.Unlock()
 	case *UDP:
 		u.bring(ls.Addr(), u.lk.early)
@@ -335,7 +334,7 @@ func (l *linkLoop) Opened(ls *link.Stream) {
 func (l *linkLoop) Data(ls *link.Stream, b *buf.Buf, p []byte) {
 	l.unacked += len(p)
 	s, _ := ls.User.(*Stream)
-	if s == nil || !s.receive(b, p) {
+	if s == nil || !l.receiveFor(s, b, p) {
 		b.Release()
 		ls.Consumed(len(p))
 		return
@@ -354,18 +353,26 @@ func (l *linkLoop) Data(ls *link.Stream, b *buf.Buf, p []byte) {
 	l.answered(&s.lk)
 }
 
-// receive takes over b, of which p is a part, for the application, if there still
-// is one.
-func (s *Stream) receive(b *buf.Buf, p []byte) bool {
+// reached notes that the node has reached the target of s, whose mu is held.
+func (l *linkLoop) reached(s *Stream) {
+	if !s.reach() {
+		return
+	}
+	if l.newly == 0 || s.fl.since.Before(l.dialed) {
+		l.dialed = s.fl.since
+	}
+	l.newly++
+}
+
+// receiveFor takes over b, of which p is a part, for the application of s, if there
+// still is one.
+func (l *linkLoop) receiveFor(s *Stream, b *buf.Buf, p []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return false
 	}
-	if !s.opened {
-		s.opened = true
-		s.cond.Broadcast()
-	}
+	l.reached(s)
 	s.m.budget.Force(cap(b.B))
 	s.m.stats.Down.Add(uint64(len(p)))
 	s.fl.moved.down.Add(uint64(len(p)))
@@ -383,7 +390,7 @@ func (l *linkLoop) End(ls *link.Stream, rst bool) {
 	l.heard(&s.lk)
 	s.lk.ended = true
 	s.mu.Lock()
-	s.opened = true
+	l.reached(s)
 	s.in.finish(s.in.next)
 	s.in.rst = rst
 	s.serve()

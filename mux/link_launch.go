@@ -45,6 +45,9 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 	if l.closing {
 		x.hold, ask.Hold, ask.Keep = 0, 0, 0
 	}
+	if !l.upSince.IsZero() {
+		x.queued = now.Sub(l.upSince)
+	}
 	l.pack()
 	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
 	x.up = x.m.Payload

@@ -24,6 +24,7 @@ type linkExchange struct {
 	poll   bool // carries nothing but what every request has
 	up     int  // bytes of payload in the request
 	ops    int
+	queued time.Duration // what the oldest of its payload had waited by began
 	keys   *link.Keys
 
 	hello bool          // it is a handshake, with
@@ -36,6 +37,9 @@ type linkExchange struct {
 	stale   bool // of a link that is no more
 
 	took        time.Duration
+	held        time.Duration // by the node, as far as it has told
+	reached     int           // targets of which it brought the first word,
+	dialed      time.Time     // the oldest of which was opened then
 	bodyLen     int
 	answerLen   int
 	message     []byte   // the answer, of a handshake: a part of answer

@@ -36,8 +36,9 @@ type loop struct {
 	last    time.Time // the newest arrival in ready
 	before  time.Time // the arrival before the oldest in ready
 
-	number   uint64      // of the latest exchange
-	inFlight int         // exchanges
+	number   uint64 // of the latest exchange
+	inFlight int    // exchanges
+	trace    trace
 	heldNow  []*exchange // of which polls, the oldest first
 	timer    *time.Timer
 	quit     <-chan struct{} // closed: end everything; nil once that is known

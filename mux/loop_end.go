@@ -24,10 +24,25 @@ func (l *loop) finish(x *exchange) {
 		x.brought += x.out[i].n
 	}
 	l.judge(x)
+	l.trace.add(x.snapshot())
 	for i, f := range x.flows {
 		l.settle(f, i, x)
 	}
 	x.free()
+}
+
+// snapshot is what has become of x.
+func (x *exchange) snapshot() ExchangeSnapshot {
+	s := ExchangeSnapshot{
+		Deployment: x.d.Name, Kind: kindOf(x.failure), Poll: x.poll, Ops: len(x.ops), Up: x.bodyLen, Down: x.answerLen,
+		Queued: x.queued, Began: x.began, Wrote: x.wrote, First: x.first, Took: x.took,
+	}
+	for i := range x.out {
+		if x.out[i].reached {
+			s.Reached++
+		}
+	}
+	return s
 }
 
 // judge notes how x's deployment did, and tells when that changes.

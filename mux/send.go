@@ -31,6 +31,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			continue
 		}
 		l.reserve(x, op, w.window)
+		x.queued = max(x.queued, now.Sub(f.since))
 		room -= wire.OpLen(op)
 		l.odd = f.kind == wire.Data
 		l.sent(f)

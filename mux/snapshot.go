@@ -20,6 +20,7 @@ type Snapshot struct {
 	Deployments []DeploymentSnapshot
 	Accounts    []AccountSnapshot
 	Link        LinkSnapshot
+	Exchanges   []ExchangeSnapshot // that have ended of late, the newest first
 }
 
 // A FlowSnapshot is a flow that is not over for its application.
@@ -31,7 +32,8 @@ type FlowSnapshot struct {
 	Link      bool // goes by the link, not the JSON wire
 	Connected bool // the node has reached the target; always of UDP
 	Since     time.Time
-	Up, Down  uint64 // bytes of payload
+	Dial      time.Duration // from then on until it was; 0 if it is not, and of UDP
+	Up, Down  uint64        // bytes of payload
 
 	// Exchanges is about in how many it had a part. Others may have shared them; those
 	// that only listened, and pipes, do not count.
@@ -44,6 +46,7 @@ type DeploymentSnapshot struct {
 	Link, Script  bool
 	HTTP          string // the version that it speaks now, "" if that is not known
 	Losses        uint64 // times that TCP has taken over from HTTP/3
+	NoUDP         bool   // HTTP/3 is wanted, and does not get through now
 	InFlight      int    // exchanges
 
 	Outcome  [stats.Outcomes]uint64 // exchanges that ended, by relay.Kind; 0: a good answer
@@ -90,11 +93,16 @@ func (m *Mux) Snapshot(flows int) Snapshot {
 		l.lane.ask(func() {
 			looks = append(looks, look(l.ds)...)
 			s.Link = l.snapshot()
+			s.Exchanges = append(s.Exchanges, l.trace.all()...)
 		})
 	}
 	if l := &m.loop; l.lane != nil {
-		l.lane.ask(func() { looks = append(looks, look(l.ds)...) })
+		l.lane.ask(func() {
+			looks = append(looks, look(l.ds)...)
+			s.Exchanges = append(s.Exchanges, l.trace.all()...)
+		})
 	}
+	newestFirst(s.Exchanges)
 	for _, d := range looks {
 		a := d.of.Account
 		s.Deployments = append(s.Deployments, d.snapshot(s.At))
@@ -127,34 +135,38 @@ func (m *Mux) lookAtFlows(most int) (list []FlowSnapshot, more int) {
 	m.mu.Unlock()
 	slices.SortFunc(all, func(a, b *flow) int { return cmp.Compare(b.id, a.id) })
 	for _, f := range all {
-		over, connected := f.side.progress()
+		over, connected, reached := f.side.progress()
 		switch {
 		case over:
 		case len(list) >= most:
 			more++
 		default:
-			list = append(list, FlowSnapshot{
+			one := FlowSnapshot{
 				ID: f.id, Host: f.host, Port: f.port, UDP: f.kind == wire.UDPData,
 				Link: m.link != nil && f.lane == m.link.lane, Connected: connected, Since: f.born,
 				Up: f.moved.up.Load(), Down: f.moved.down.Load(), Exchanges: f.moved.exchanges.Load(),
-			})
+			}
+			if !reached.IsZero() {
+				one.Dial = reached.Sub(f.born)
+			}
+			list = append(list, one)
 		}
 	}
 	return list, more
 }
 
 // progress implements side.
-func (s *Stream) progress() (over, connected bool) {
+func (s *Stream) progress() (over, connected bool, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err != nil, s.opened
+	return s.err != nil, s.opened, s.reached
 }
 
 // progress implements side.
-func (u *UDP) progress() (over, connected bool) {
+func (u *UDP) progress() (over, connected bool, at time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.over, true
+	return u.over, true, time.Time{}
 }
 
 // errByHand ends a flow that somebody wants to be over.
@@ -167,7 +179,7 @@ func (m *Mux) EndFlow(id uint64) bool {
 	if f == nil {
 		return false
 	}
-	if over, _ := f.side.progress(); over {
+	if over, _, _ := f.side.progress(); over {
 		return false
 	}
 	switch side := f.side.(type) {
@@ -234,6 +246,9 @@ func (d *deploymentLook) snapshot(now time.Time) DeploymentSnapshot {
 	}
 	if t, ok := d.of.Transport.(interface{ Losses() uint64 }); ok {
 		s.Losses = t.Losses()
+	}
+	if t, ok := d.of.Transport.(interface{ OverUDP() bool }); ok {
+		s.NoUDP = !t.OverUDP()
 	}
 	return s
 }

@@ -31,11 +31,15 @@ func TestSnapshot(t *testing.T) {
 			t.Fatalf("flows: %+v", got.Flows)
 		}
 		first := got.Flows[2]
-		if want := (FlowSnapshot{ID: 1, Host: "example.org", Port: 80, Connected: true, Since: began, Up: 5, Down: 5, Exchanges: first.Exchanges}); first != want {
+		if want := (FlowSnapshot{ID: 1, Host: "example.org", Port: 80, Connected: true, Since: began, Dial: n.rtt, Up: 5, Down: 5, Exchanges: first.Exchanges}); first != want {
 			t.Errorf("got %+v\nwant %+v", first, want)
 		}
 		if first.Exchanges < 1 || first.Exchanges > 3 {
 			t.Errorf("one question took %d exchanges", first.Exchanges)
+		}
+		x := got.Exchanges[len(got.Exchanges)-1]
+		if want := (ExchangeSnapshot{Deployment: "d0", Ops: 1, Began: began, Took: n.rtt, Reached: 1, Up: x.Up, Down: x.Down}); x != want || x.Up == 0 || x.Down == 0 {
+			t.Errorf("got %+v\nwant %+v", x, want)
 		}
 		if f := got.Flows[1]; f.Host != "idle.example" || f.Connected {
 			t.Errorf("who has said nothing: %+v", f)
@@ -89,6 +93,25 @@ func TestSnapshotOfRest(t *testing.T) {
 		m.Close(t.Context())
 		if after := m.Snapshot(10); len(after.Deployments) != 2 || len(after.Flows) != 0 {
 			t.Errorf("after the end: %+v", after)
+		}
+	})
+}
+
+// A transport that would rather use UDP says when it does not get through.
+type overTCP struct{ relay.Transport }
+
+func (overTCP) OverUDP() bool  { return false }
+func (overTCP) Losses() uint64 { return 3 }
+func (overTCP) HTTP() string   { return "2" }
+
+func TestSnapshotOfTransport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 30, newFakeNode(t), newFakeNode(t))
+		m.loop.ds[1].Transport = overTCP{m.loop.ds[1].Transport}
+		for i, d := range m.Snapshot(0).Deployments {
+			if is := i == 1; d.NoUDP != is || (d.Losses == 3) != is || (d.HTTP == "2") != is {
+				t.Errorf("%+v", d)
+			}
 		}
 	})
 }
@@ -157,6 +180,22 @@ func TestEndFlow(t *testing.T) {
 		}
 		other.Close()
 	})
+}
+
+// Only so many exchanges are kept, the newest.
+func TestTrace(t *testing.T) {
+	var tr trace
+	if len(tr.all()) != 0 {
+		t.Error("of nothing")
+	}
+	for i := range 2*traceMost + 1 {
+		tr.add(ExchangeSnapshot{Began: time.Unix(int64(i), 0), Ops: i})
+	}
+	list := tr.all()
+	newestFirst(list)
+	if len(list) != traceMost || list[0].Ops != 2*traceMost || list[traceMost-1].Ops != traceMost+1 {
+		t.Errorf("%d are kept, %d to %d", len(list), list[0].Ops, list[len(list)-1].Ops)
+	}
 }
 
 func TestQuantile(t *testing.T) {

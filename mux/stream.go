@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"relaymux/mux/buf"
 	"relaymux/mux/wire"
@@ -38,16 +39,17 @@ type Stream struct {
 	cond    sync.Cond // what follows has changed
 	out     outbox
 	in      inbox
-	conn    net.Conn // the application's socket, if Relay has joined one
-	writing bool     // a goroutine moves the inbox to conn
-	waits   bool     // Wait was called before it had anything to say
-	started bool     // may be opened: the first bytes are there, or were waited for
-	opened  bool     // the node reached the target
-	starved bool     // it would get more if there were memory
-	deaf    bool     // nobody takes what the application still sends
-	eofRead bool     // the application has been told that the target ended
-	clean   bool     // both directions ended as they should; err is net.ErrClosed then
-	err     error    // not nil: it is over
+	conn    net.Conn  // the application's socket, if Relay has joined one
+	writing bool      // a goroutine moves the inbox to conn
+	waits   bool      // Wait was called before it had anything to say
+	started bool      // may be opened: the first bytes are there, or were waited for
+	opened  bool      // the node reached the target,
+	reached time.Time // which was known then
+	starved bool      // it would get more if there were memory
+	deaf    bool      // nobody takes what the application still sends
+	eofRead bool      // the application has been told that the target ended
+	clean   bool      // both directions ended as they should; err is net.ErrClosed then
+	err     error     // not nil: it is over
 
 	rd, wr deadline // of the net.Conn
 
@@ -253,10 +255,7 @@ func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	if s.err != nil {
 		return o
 	}
-	if !r.Pend && !s.opened {
-		s.opened = true
-		s.cond.Broadcast()
-	}
+	o.reached = !r.Pend && s.reach()
 	off := r.Off
 	if !r.HasOff {
 		off = s.in.next
@@ -276,6 +275,17 @@ func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {
 	}
 	s.serve()
 	return o
+}
+
+// reach notes that the node has reached the target, and reports whether that is new.
+// mu is held.
+func (s *Stream) reach() bool {
+	if s.opened {
+		return false
+	}
+	s.opened, s.reached = true, time.Now()
+	s.cond.Broadcast()
+	return true
 }
 
 // serve sees to it that the application gets what there is. mu is held.

@@ -13,21 +13,25 @@ import (
 // An exchange is a batch on its way. The loop fills it, a worker carries it
 // and notes what came back, the loop draws the consequences and reuses it.
 type exchange struct {
-	d       *deployment
-	poll    bool // nothing but polls (and closes): the node holds it
-	adopted bool // a newer poll has taken over all of its flows
-	ops     []wire.Op
-	flows   []*flow    // of each op
-	carried []datagram // of each UDP op that uploads: owned until it is settled
-	reserve int        // bytes of the budget kept for what the polls bring
-	answer  wire.Answer
-	probe   bool      // its deployment rested: does it work again?
-	bodyLen int       // bytes of its body
-	out     []outcome // of each op
-	brought int       // bytes of payload, of all ops
-	began   time.Time
-	took    time.Duration
-	failure *relay.Failure
+	d         *deployment
+	poll      bool // nothing but polls (and closes): the node holds it
+	adopted   bool // a newer poll has taken over all of its flows
+	ops       []wire.Op
+	flows     []*flow    // of each op
+	carried   []datagram // of each UDP op that uploads: owned until it is settled
+	reserve   int        // bytes of the budget kept for what the polls bring
+	answer    wire.Answer
+	probe     bool // its deployment rested: does it work again?
+	bodyLen   int  // bytes of its body
+	answerLen int
+	out       []outcome     // of each op
+	brought   int           // bytes of payload, of all ops
+	queued    time.Duration // what the oldest op had waited by
+	began     time.Time
+	took      time.Duration
+	wrote     time.Duration // see ExchangeSnapshot
+	first     time.Duration
+	failure   *relay.Failure
 }
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
@@ -100,6 +104,8 @@ func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	err := x.d.Transport.Exchange(m.ctx, &e)
 	answer.B = e.Answer
 	x.took = time.Since(began)
+	x.wrote, x.first = timesOf(&e.Progress)
+	x.answerLen = len(answer.B)
 	x.d.Account.sem.Release(1)
 	x.bodyLen = len(body.B)
 	x.d.Stats.Up.Add(uint64(x.bodyLen))

@@ -101,6 +101,8 @@ def dash_markup(world):
         driver.get(admin + "/")
         until(lambda: MARKUP in text(driver, "rows"), 20, "the host with markup is shown as it is")
         until(lambda: MARKUP in text(driver, "deployments"), 20, "the deployment with markup is shown as it is")
+        driver.find_element(By.TAG_NAME, "body").send_keys("l")
+        until(lambda: "<img src=x" in text(driver, "log"), 20, "the log shows the name with markup as it is")
         require(driver.title == "relaymux" and not driver.find_elements(By.TAG_NAME, "img"), "the markup is markup")
     return "shown as text"
 

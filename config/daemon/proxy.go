@@ -31,6 +31,7 @@ type Proxy struct {
 	listeners []net.Listener
 	pages     []net.Listener // of admin
 	admin     *dash.Server
+	lines     *dash.Log // that have gone to log
 	ledger    *account.Ledger
 	front     *socks.Server
 	mux       *mux.Mux
@@ -50,7 +51,9 @@ type Process struct {
 
 // NewProxy opens the ports of the proxy that cfg describes. It takes over cfg.
 func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
-	p := &Proxy{log: in.Log, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
+	lines := new(dash.Log)
+	in.Log = slog.New(lines.Keep(in.Log.Handler()))
+	p := &Proxy{log: in.Log, lines: lines, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
 	err := p.open(cfg, in)
 	if err != nil {
 		p.closeAll()
@@ -127,7 +130,7 @@ func (p *Proxy) openAdmin(cfg *config.Config, socket string) error {
 	c := dash.Config{
 		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic,
 		Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
-		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log,
+		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Lines: p.lines,
 	}
 	for _, ln := range p.listeners {
 		if at, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {

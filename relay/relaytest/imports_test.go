@@ -18,12 +18,13 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
+	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {},
 	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
+	"socks/dash/top":                 {"socks/dash"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
 	"relay/exit":                     {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                  {},
@@ -69,6 +70,9 @@ var home = map[string][]string{
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
 	"golang.org/x/crypto/acme":             {"relay/exit"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
+	"rsc.io/qr":                            {"socks/dash"},
+	"charm.land/bubbletea/v2":              {"socks/dash/top"},
+	"charm.land/lipgloss/v2":               {"socks/dash/top"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
 	"golang.org/x/time/rate":               {"socks", "relay/exit"},

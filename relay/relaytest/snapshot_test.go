@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,47 @@ func TestSnapshotOfPipe(t *testing.T) {
 		after := s.Mux.Snapshot(10).Flows[0]
 		if after.Down != 55 || after.Exchanges != before.Flows[0].Exchanges {
 			t.Errorf("%+v, then %+v", before.Flows[0], after)
+		}
+	})
+}
+
+// It is told where the time of an exchange went: at the relay, at the node, and there
+// for a target that is slow.
+func TestSnapshotOfExchanges(t *testing.T) {
+	const way, slow = 1500 * time.Millisecond, 600 * time.Millisecond
+	virtual(t, StackConfig{Link: true, Scripts: 1, RTT: way}, func(t *testing.T, s *Stack) {
+		at := netip.MustParseAddrPort(s.serve(t, func(c net.Conn) {
+			time.Sleep(slow)
+			Echo(c)
+		}))
+		f := s.Mux.Open(at.Addr().String(), at.Port())
+		defer f.Close()
+		if _, err := io.WriteString(f, "hello"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(f, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		got := s.Mux.Snapshot(10)
+		list := got.Exchanges
+		if len(list) < 2 || !list[len(list)-1].Hello || !list[len(list)-1].Link {
+			t.Fatalf("no handshake in %+v", list)
+		}
+		reached := 0
+		for _, x := range list {
+			if x.Kind != 0 || x.Up == 0 || x.Down == 0 || x.First < way || x.First > x.Took || x.Wrote > x.First || x.Held > x.First || x.Dial > x.Held {
+				t.Errorf("%+v", x)
+			}
+			if reached += x.Reached; x.Reached > 0 && (x.Dial < slow*9/10 || x.Dial > slow*11/10 || x.Took < way+slow || x.Took > way+slow+way/4) {
+				t.Errorf("the target was reached within %v by %+v", x.Dial, x)
+			}
+		}
+		if reached != 1 {
+			t.Errorf("%d targets in %+v", reached, list)
+		}
+		if dial := got.Flows[0].Dial; dial < way+slow {
+			t.Errorf("the flow was connected within %v", dial)
 		}
 	})
 }

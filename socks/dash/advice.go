@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"relaymux/relay"
 )
 
 // Advice is a reason why it is slow, or soon will be. Its words are in the table of
@@ -24,13 +26,16 @@ const (
 
 // From where on something is worth a word.
 const (
-	slowRelay   = 1000.0 // ms, half of the exchanges
+	slowRelay   = 1000.0 // ms, of half of the exchanges; or of the latest words of a stream
 	unevenRelay = 3.0    // one of twenty takes so many times as long as half of them,
 	unevenLeast = 500.0  // and so many ms longer
 	lossesLeast = 20     // exchanges before which a share of them says little
 	lossesShare = 0.05
 	dropsLeast  = 20
-	quotaNearly = 0.9 // of the quota is used
+	quotaNearly = 0.9    // of the quota is used
+	recentLeast = 5      // exchanges of late before which half of them say little
+	slowQueue   = 500.0  // ms that half of what is sent has waited for its turn
+	slowTarget  = 1000.0 // ms that half of the targets take to be reached
 )
 
 // advise says what is wrong with st. Pure.
@@ -54,7 +59,7 @@ func advise(st *Status) []Advice {
 	}
 	switch {
 	case len(st.Deployments) > 0 && resting == len(st.Deployments):
-		say(levelBad, "all_rest")
+		say(levelBad, allRest(st.Deployments))
 	case st.Link.State == LinkMaking:
 		say(levelBad, "no_link")
 	case st.Link.State == LinkFailing:
@@ -63,6 +68,10 @@ func advise(st *Status) []Advice {
 	for i := range st.Accounts {
 		adviseOnAccount(&st.Accounts[i], st, say)
 	}
+	if st.Link.Pipe != "" && st.Link.Lag >= slowRelay {
+		say(levelSlow, "slow_pipe", "deployment", st.Link.Pipe, "ms", milli(st.Link.Lag))
+	}
+	adviseOnRecent(st, say)
 	for _, why := range []string{"queue", "stale", "overflow", "relay"} {
 		if n := st.UDP.Dropped[why]; n >= dropsLeast {
 			say(levelNote, "dropped_"+why, "count", count(n))
@@ -81,6 +90,56 @@ func advise(st *Status) []Advice {
 	return list
 }
 
+// allRest is the code for why no deployment works, all of which rest: what they have
+// in common tells which leg is broken.
+func allRest(list []Deployment) string {
+	for code, kinds := range map[string][]relay.Kind{
+		"no_relay": {relay.Unreachable, relay.Timeout},
+		"no_node":  {relay.ServerError, relay.Rejected},
+		"no_entry": {relay.Decoy, relay.SignIn, relay.Refused, relay.Redirected},
+		"no_quota": {relay.Quota},
+	} {
+		if !slices.ContainsFunc(list, func(d Deployment) bool {
+			return !slices.ContainsFunc(kinds, func(k relay.Kind) bool { return k.String() == d.Rest.Why })
+		}) {
+			return code
+		}
+	}
+	return "all_rest"
+}
+
+// adviseOnRecent says where the time of the latest exchanges went, if not at a relay.
+func adviseOnRecent(st *Status, say func(level, code string, args ...string)) {
+	var queued, dials []float64
+	for i := range st.Exchanges {
+		x := &st.Exchanges[i]
+		if x.Kind == "data" {
+			queued = append(queued, x.Queued)
+		}
+		if x.Reached > 0 && x.Wire == "link" {
+			dials = append(dials, x.Dial)
+		}
+	}
+	if ms := half(queued); len(queued) >= recentLeast && ms >= slowQueue {
+		say(levelSlow, "queued", "ms", milli(ms))
+	}
+	if ms := half(dials); len(dials) >= recentLeast && ms >= slowTarget {
+		say(levelSlow, "slow_target", "ms", milli(ms))
+	}
+	if t := &st.Totals; t.Exchanges >= lossesLeast && float64(t.Suspected) >= lossesShare*float64(t.Exchanges) {
+		say(levelSlow, "silent", "count", count(t.Suspected), "percent", count(100*t.Suspected/t.Exchanges))
+	}
+}
+
+// half is what half of the values do not exceed, 0 of none.
+func half(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
+}
+
 // adviseOn says what is wrong with a deployment that does not rest.
 func adviseOn(d *Deployment, say func(level, code string, args ...string)) {
 	if l := d.Latency; l != nil && !d.Pipe {
@@ -91,8 +150,11 @@ func adviseOn(d *Deployment, say func(level, code string, args ...string)) {
 			say(levelSlow, "uneven_relay", "deployment", d.Name, "p50", milli(l.P50), "p95", milli(l.P95))
 		}
 	}
-	if d.Losses > 0 && d.HTTP != "3" {
+	switch {
+	case d.Losses > 0 && d.HTTP != "3":
 		say(levelNote, "over_tcp", "deployment", d.Name, "count", count(d.Losses))
+	case d.NoUDP && d.Exchanges["ok"] > 0:
+		say(levelNote, "no_udp", "deployment", d.Name)
 	}
 	all, worst, most := uint64(0), "", uint64(0)
 	for _, outcome := range sortedKeys(d.Exchanges) {

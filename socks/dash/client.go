@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -35,6 +36,9 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	defer cancel()
 	var tried []error
 	if c.Socket != "" {
+		if info, err := os.Lstat(c.Socket); err == nil && strange(info, os.Geteuid()) {
+			return nil, fmt.Errorf("the socket %s is another user's: it is not read", c.Socket)
+		}
 		body, err := c.ask(ctx, "unix", c.Socket, "localhost")
 		if err == nil || !isAway(err) {
 			return body, err
@@ -54,6 +58,10 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 	}
 	return nil, fmt.Errorf("%w: %w", ErrNotRunning, errors.Join(tried...))
 }
+
+// strange reports whether a socket may be somebody's who wants to deceive that user.
+// The system's looks at those of services, which are users of their own.
+func strange(info fs.FileInfo, user int) bool { return user != 0 && ofOthers(info, user) }
 
 // isAway reports whether an error is that nobody listens there, so that another place
 // may be tried.

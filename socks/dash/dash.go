@@ -46,7 +46,8 @@ type Config struct {
 	// the address that a connection has reached.
 	Hosts []string
 
-	Log *slog.Logger
+	Log   *slog.Logger
+	Lines *Log // that have gone to the log; nil: there is none to show
 }
 
 // A Server serves the page and what belongs to it.
@@ -77,6 +78,9 @@ const (
 func New(c Config) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Lines == nil {
+		c.Lines = new(Log)
 	}
 	s := &Server{Config: c, began: time.Now()}
 	token := c.Token
@@ -120,6 +124,8 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "text/plain", "ok\n") })
 	m.HandleFunc("GET /proxy.pac", s.servePAC)
 	m.Handle("GET /api/status", s.private(s.serveStatus))
+	m.Handle("GET /api/log", s.private(s.serveLog))
+	m.Handle("GET /api/setup", s.private(s.serveSetup))
 	m.Handle("GET /metrics", s.private(s.serveMetrics))
 	m.Handle("POST /api/flows/{id}/close", s.writing(s.closeFlow))
 	return m

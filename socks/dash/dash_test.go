@@ -77,6 +77,12 @@ func someSnapshot(now time.Time) mux.Snapshot {
 	}
 	return mux.Snapshot{
 		At: now,
+		Exchanges: []mux.ExchangeSnapshot{
+			{Deployment: "d1", Link: true, Ops: 3, Up: 100, Down: 2000, Queued: 20 * time.Millisecond, Began: now.Add(-5 * time.Second),
+				Wrote: 10 * time.Millisecond, First: 2 * time.Second, Took: 2100 * time.Millisecond, Held: 900 * time.Millisecond, Dial: 600 * time.Millisecond, Reached: 1},
+			{Deployment: evilHost, Kind: relay.Timeout, Poll: true, Began: now.Add(-time.Minute), Took: 30 * time.Second},
+			{Deployment: "d1", Link: true, Hello: true, Began: now.Add(-time.Hour), Took: time.Second},
+		},
 		Flows: []mux.FlowSnapshot{
 			{ID: 8, Host: evilHost, Port: 443, Link: true, Since: now.Add(-time.Minute), Up: 5, Down: 6},
 			{ID: 7, Host: "2001:db8::1", Port: 53, UDP: true, Connected: true, Since: now.Add(-time.Hour), Up: 1 << 20, Down: 5 << 30, Exchanges: 9},
@@ -144,7 +150,18 @@ func TestStatusJSON(t *testing.T) {
 	if f := st.Flows[0]; f.Host != evilHost || f.Network != "tcp" || f.Connected || f.Age != 60 {
 		t.Errorf("%+v", f)
 	}
+	want := Exchange{Deployment: "d1", Wire: "link", Kind: "data", Outcome: "ok", Began: st.Exchanges[0].Began, Took: 2100,
+		Queued: 20, Send: 10, Relay: 1090, Dial: 600, Node: 300, Answer: 100, Reached: 1, Ops: 3, Up: 100, Down: 2000}
+	if x := st.Exchanges[0]; x != want {
+		t.Errorf("got %+v\nwant %+v", x, want)
+	}
+	if x := st.Exchanges[1]; x.Kind != "poll" || x.Outcome != "timeout" || x.Wire != "json" || x.Relay != 30000 || st.Exchanges[2].Kind != "hello" {
+		t.Errorf("%+v", st.Exchanges[1:])
+	}
 	var one Status
+	if err := json.Unmarshal(r.do("GET", "/api/status?recent=2").Body.Bytes(), &one); err != nil || len(one.Exchanges) != 2 {
+		t.Errorf("%d exchanges, %v", len(one.Exchanges), err)
+	}
 	if err := json.Unmarshal(r.do("GET", "/api/status?flows=1").Body.Bytes(), &one); err != nil || len(one.Flows) != 1 || one.FlowsMore != 1 {
 		t.Errorf("%d flows and %d more, %v", len(one.Flows), one.FlowsMore, err)
 	}
@@ -154,7 +171,7 @@ func TestStatusJSON(t *testing.T) {
 func TestStatusOfNothing(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Look = func(int) mux.Snapshot { return mux.Snapshot{} }; c.UDP = new(stats.UDP) })
 	body := r.do("GET", "/api/status").Body.String()
-	for _, field := range []string{"flows", "deployments", "accounts", "advice"} {
+	for _, field := range []string{"flows", "deployments", "accounts", "recent", "advice"} {
 		if !strings.Contains(body, `"`+field+`":[]`) {
 			t.Errorf("%s is no empty list in %s", field, body)
 		}

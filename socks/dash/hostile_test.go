@@ -4,8 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +13,7 @@ import (
 
 func TestHostile45_DNSRebinding(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Hosts = []string{"proxy.lan"} })
-	paths := []string{"/", "/api/status", "/metrics", "/proxy.pac", "/healthz"}
+	paths := []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/healthz"}
 	for _, host := range []string{
 		"evil.com", "evil.com:1081", "localhost.evil.com:1081", "127.0.0.1.nip.io:1081", "127.0.0.1.evil.com", "evil.com:127.0.0.1",
 		"2130706433:1081", "0x7f.1:1081", "127.1:1081", "0.0.0.0:1081", "[::]:1081", "192.168.1.2:1081", "203.0.113.7", "", "[::1", "::1]:1081",
@@ -90,7 +88,7 @@ func TestHostile46_CrossSiteRequestForgery(t *testing.T) {
 // What is only read is not for other origins either, but for a link to the page.
 func TestHostile46_CrossSiteReads(t *testing.T) {
 	r := newRig(t, nil)
-	for _, path := range []string{"/api/status", "/metrics", "/proxy.pac", "/"} {
+	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/"} {
 		if w := r.do("GET", path, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"); w.Code != http.StatusForbidden {
 			t.Errorf("%s: %d", path, w.Code)
 		}
@@ -106,7 +104,7 @@ func TestHostile46_CrossSiteReads(t *testing.T) {
 func TestHostile47_NoCORS(t *testing.T) {
 	r := newRig(t, nil)
 	for _, origin := range []string{"", "null", "http://evil.com", "http://127.0.0.1:1081"} {
-		for _, path := range []string{"/", "/api/status", "/metrics", "/proxy.pac", "/healthz", "/api/flows/7/close", "*"} {
+		for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/healthz", "/api/flows/7/close", "*"} {
 			for _, method := range []string{"GET", "POST", "OPTIONS"} {
 				headers := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Private-Network", "true",
 					"Access-Control-Request-Headers", "authorization"}
@@ -137,7 +135,7 @@ func TestHostile48_Token(t *testing.T) {
 	if strings.Contains(page, secret) || r.pageToken(t) != "" {
 		t.Error("the page gives the token away")
 	}
-	for _, path := range []string{"/api/status", "/metrics"} {
+	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/metrics"} {
 		for _, given := range []string{"", "Bearer", "Bearer ", "Bearer " + secret[:23], "Bearer " + secret + "x", "Bearer  " + secret, "Basic " + secret, secret} {
 			w := r.do("GET", path, "Authorization", given)
 			if w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "d1") || strings.Contains(w.Body.String(), secret) {
@@ -181,7 +179,7 @@ func TestHostile49_Markup(t *testing.T) {
 	if w := r.do("GET", "/api/status"); strings.Contains(w.Body.String(), "<") || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("the state could be taken for markup: %.300s", w.Body)
 	}
-	for _, path := range []string{"/", "/api/status", "/metrics", "/proxy.pac", "/nowhere"} {
+	for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/nowhere"} {
 		h := r.do("GET", path).Header()
 		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"} {
 			if h.Get(name) != want {
@@ -285,69 +283,6 @@ func TestHostile50_LargeHead(t *testing.T) {
 	answer, _ := io.ReadAll(conn)
 	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
 		t.Errorf("%.100q", answer)
-	}
-}
-
-func TestHostile51_SocketOfOthers(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "s.sock")
-	ln, err := ListenSocket(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode() != os.ModeSocket|0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
-	if left, _ := os.ReadDir(dir); len(left) != 1 {
-		t.Errorf("left behind: %v", left)
-	}
-	if _, err := ListenSocket(path); err == nil || !strings.Contains(err.Error(), "another relaymux") {
-		t.Errorf("it was taken twice: %v", err)
-	}
-	ln.Close()
-	if _, err := os.Lstat(path); !os.IsNotExist(err) {
-		t.Errorf("it stays: %v", err)
-	}
-}
-
-// What a killed program left is replaced; a file of the user's, and a symbolic link to
-// one, are not.
-func TestHostile51_SocketPlace(t *testing.T) {
-	dir := t.TempDir()
-	left := filepath.Join(dir, "left.sock")
-	old, err := net.ListenUnix("unix", &net.UnixAddr{Name: left, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	old.SetUnlinkOnClose(false)
-	old.Close()
-	ln, err := ListenSocket(left)
-	if err != nil {
-		t.Fatalf("a socket that was left behind: %v", err)
-	}
-	file, alias := filepath.Join(dir, "file"), filepath.Join(dir, "alias")
-	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(file, alias); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{file, alias, filepath.Join(dir, "no", "where")} {
-		if got, err := ListenSocket(path); err == nil {
-			got.Close()
-			t.Errorf("%s was taken", path)
-		}
-	}
-	if text, err := os.ReadFile(file); err != nil || string(text) != "mine" {
-		t.Errorf("%q, %v", text, err)
-	}
-	if err := os.Rename(file, left); err != nil { // over the socket
-		t.Fatal(err)
-	}
-	ln.Close()
-	if _, err := os.ReadFile(left); err != nil {
-		t.Errorf("closing took what stood in the socket's place: %v", err)
 	}
 }
 

@@ -19,14 +19,7 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 
 // ways are the proxies as a browser that has come to that address can reach them.
 func (s *Server) ways(here netip.Addr) (list []string) {
-	for _, p := range s.Proxies {
-		if p.Addr().IsUnspecified() {
-			at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			if here.IsValid() {
-				at = here
-			}
-			p = netip.AddrPortFrom(at, p.Port())
-		}
+	for _, p := range s.reachable(here) {
 		way := "SOCKS5 " + p.String() + "; PROXY " + p.String()
 		if s.Password {
 			way = "PROXY " + p.String() // browsers know no password of SOCKS

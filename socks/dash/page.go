@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 )
@@ -17,9 +16,20 @@ var (
 	frame string
 	//go:embed page/page.css
 	style string
+	//go:embed page/words.js
+	words string
+	//go:embed page/graphs.js
+	graphs string
+	//go:embed page/panels.js
+	panels string
 	//go:embed page/page.js
-	script string
+	rest string
 )
+
+// script is the page's script, of which nothing can be seen from outside.
+func script() string {
+	return "'use strict';\n(function () {\n" + words + graphs + panels + rest + "})();\n"
+}
 
 // A page is the page with all that is in it.
 type page struct {
@@ -29,8 +39,8 @@ type page struct {
 
 // A boot is what the page knows before it has asked for anything.
 type boot struct {
-	Texts texts  `json:"texts"`
-	Token string `json:"token"` // "": the user is asked for it
+	Texts []texts `json:"texts"` // of each language
+	Token string  `json:"token"` // "": the user is asked for it
 }
 
 // newPage puts the page together. token changes something; secret says that the user
@@ -40,11 +50,11 @@ type boot struct {
 // nothing but this server. Whatever comes from the network is shown by textContent,
 // and the browser itself refuses to take text for markup (Trusted Types).
 func newPage(token string, secret bool) (page, error) {
-	t, err := newTexts(english)
+	list, err := languages()
 	if err != nil {
-		return page{}, fmt.Errorf("texts of the page: %w", err)
+		return page{}, err
 	}
-	b := boot{Texts: t, Token: token}
+	b := boot{Texts: list, Token: token}
 	if secret {
 		b.Token = ""
 	}
@@ -52,10 +62,11 @@ func newPage(token string, secret bool) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	t, code := list[0], script()
 	return page{
 		html: strings.NewReplacer("{{lang}}", t["lang"], "{{dir}}", t["dir"], "{{title}}", t["title"],
-			"{{style}}", style, "{{script}}", script, "{{boot}}", string(data)).Replace(frame),
-		policy: "default-src 'none'; script-src " + digest(script) + "; style-src " + digest(style) +
+			"{{style}}", style, "{{script}}", code, "{{boot}}", string(data)).Replace(frame),
+		policy: "default-src 'none'; script-src " + digest(code) + "; style-src " + digest(style) +
 			"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" +
 			"; require-trusted-types-for 'script'; trusted-types 'none'",
 	}, nil

@@ -25,9 +25,15 @@ type socket struct {
 // stands there stays.
 //
 // The socket is made in a directory that only its owner can enter and moved to its
-// place with its mode set: at no moment can anybody else open it.
+// place with its mode set: at no moment can anybody else open it. Nobody else may
+// replace it either, so that its directory must be this user's or the system's: the
+// mode then says who it is that comes, and no credentials need be asked for.
 func ListenSocket(path string) (net.Listener, error) {
-	if err := free(path); err != nil {
+	err := safe(filepath.Dir(path))
+	if err == nil {
+		err = free(path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("unix socket %s: %w", path, err)
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".relaymux")
@@ -42,8 +48,7 @@ func ListenSocket(path string) (net.Listener, error) {
 	}
 	ln.SetUnlinkOnClose(false)
 	s := &socket{Listener: ln, path: path}
-	err = os.Chmod(hidden, 0o600)
-	if err == nil {
+	if err = os.Chmod(hidden, 0o600); err == nil {
 		err = os.Rename(hidden, path)
 	}
 	if err == nil {
@@ -54,6 +59,22 @@ func ListenSocket(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("unix socket %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// safe reports why others could put a socket of their own in the place of one in that
+// directory, nil if they cannot. In a directory like /tmp what is there stays its
+// owner's.
+func safe(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return err
+	case ofOthers(info, os.Geteuid()):
+		return fmt.Errorf("the directory %s is another user's, who could replace it", dir)
+	case openToOthers(info):
+		return fmt.Errorf("others may write to the directory %s, and replace it: chmod go-w %[1]s, or another one", dir)
+	}
+	return nil
 }
 
 // free reports why path cannot be taken, nil if it can.

@@ -29,6 +29,7 @@ type Status struct {
 	FlowsMore   int          `json:"flows_more"` // that there are beside these
 	UDP         Datagrams    `json:"udp"`        // of the sockets towards applications
 	QUIC        Datagrams    `json:"quic"`       // of HTTP/3
+	Exchanges   []Exchange   `json:"recent"`     // that have ended, the newest first, at most ?recent=N, 128 if that is not said
 	Advice      []Advice     `json:"advice"`     // why it is slow, the worst first; empty: nothing is wrong
 }
 
@@ -83,8 +84,9 @@ type Deployment struct {
 	Account  string `json:"account"`
 	Wire     string `json:"wire"` // link or json
 	Script   bool   `json:"script"`
-	HTTP     string `json:"http,omitempty"`         // the version of the latest answer
-	Losses   uint64 `json:"http3_losses,omitempty"` // times that TCP has taken over from HTTP/3
+	HTTP     string `json:"http,omitempty"`          // the version of the latest answer
+	Losses   uint64 `json:"http3_losses,omitempty"`  // times that TCP has taken over from HTTP/3
+	NoUDP    bool   `json:"http3_blocked,omitempty"` // HTTP/3 is wanted, and does not get through now
 	InFlight int    `json:"in_flight"`
 
 	Exchanges map[string]uint64 `json:"exchanges"` // that ended, by outcome: ok, timeout, quota, ...
@@ -135,8 +137,9 @@ type Flow struct {
 	Network   string    `json:"network"` // tcp or udp
 	Host      string    `json:"host"`
 	Port      uint16    `json:"port"`
-	Wire      string    `json:"wire"`      // link or json
-	Connected bool      `json:"connected"` // the node has reached the target
+	Wire      string    `json:"wire"`              // link or json
+	Connected bool      `json:"connected"`         // the node has reached the target
+	Dial      float64   `json:"dial_ms,omitempty"` // until it was, from since on
 	Since     time.Time `json:"since"`
 	Age       float64   `json:"age_s"`
 	Up        uint64    `json:"up_bytes"`
@@ -182,9 +185,17 @@ func (s *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 		st.FlowsMore += len(st.Flows) - n
 		st.Flows = st.Flows[:n]
 	}
-	body, err := json.Marshal(st)
+	if n, err := strconv.Atoi(r.FormValue("recent")); err == nil && n >= 0 && n < len(st.Exchanges) {
+		st.Exchanges = st.Exchanges[:n]
+	}
+	answer(w, st)
+}
+
+// answer answers with v as JSON.
+func answer(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "the state cannot be written", http.StatusInternalServerError)
+		http.Error(w, "the answer cannot be written", http.StatusInternalServerError)
 		return
 	}
 	text(w, "application/json", string(body))
@@ -195,7 +206,7 @@ func (s *Server) look() Status {
 	st := Status{
 		Version: s.Version, Time: snap.At, Uptime: time.Since(s.began).Seconds(),
 		Proxy: Proxy{s.Proxies, s.Password}, Totals: s.totals(), Link: linkOf(&snap),
-		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows,
+		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows, Exchanges: []Exchange{},
 		UDP: datagramsOf(s.UDP), QUIC: datagramsOf(s.QUIC),
 	}
 	for i := range snap.Deployments {
@@ -210,8 +221,11 @@ func (s *Server) look() Status {
 	for _, f := range snap.Flows {
 		st.Flows = append(st.Flows, Flow{
 			ID: f.ID, Network: oneOf(f.UDP, "udp", "tcp"), Host: f.Host, Port: f.Port, Wire: oneOf(f.Link, "link", "json"),
-			Connected: f.Connected, Since: f.Since, Age: snap.At.Sub(f.Since).Seconds(), Up: f.Up, Down: f.Down, Exchanges: f.Exchanges,
+			Connected: f.Connected, Dial: milliseconds(f.Dial), Since: f.Since, Age: snap.At.Sub(f.Since).Seconds(), Up: f.Up, Down: f.Down, Exchanges: f.Exchanges,
 		})
+	}
+	for i := range snap.Exchanges {
+		st.Exchanges = append(st.Exchanges, exchangeOf(&snap.Exchanges[i]))
 	}
 	st.Advice = advise(&st)
 	return st
@@ -252,7 +266,7 @@ func linkOf(snap *mux.Snapshot) Link {
 
 func deploymentOf(d *mux.DeploymentSnapshot, pipe string) Deployment {
 	out := Deployment{
-		Name: d.Name, Account: d.Account, Wire: oneOf(d.Link, "link", "json"), Script: d.Script, HTTP: d.HTTP, Losses: d.Losses, InFlight: d.InFlight,
+		Name: d.Name, Account: d.Account, Wire: oneOf(d.Link, "link", "json"), Script: d.Script, HTTP: d.HTTP, Losses: d.Losses, NoUDP: d.NoUDP, InFlight: d.InFlight,
 		Exchanges: map[string]uint64{"ok": d.Outcome[0]}, Up: d.Up, Down: d.Down,
 		Said: d.Said, SaidAt: d.Last, MaxBody: d.MaxBody, Hold: d.Hold.Seconds(), Pipe: d.Name == pipe,
 	}

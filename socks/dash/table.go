@@ -18,17 +18,17 @@ const tableFlows = 20
 // WriteTable writes st for a person who reads it on a terminal. before is the state of
 // a moment ago, for the throughput, or nil.
 func WriteTable(w io.Writer, st, before *Status) error {
-	t, err := newTexts(english)
+	why, err := st.Why()
 	if err != nil {
 		return err
 	}
 	var page strings.Builder
 	tw := tabwriter.NewWriter(&page, 0, 0, 2, ' ', 0)
 	f := func(format string, args ...any) { fmt.Fprintf(tw, format, args...) }
-	f("relaymux %s, up %s, %s\n", st.Version, span(time.Duration(st.Uptime*float64(time.Second))), linkText(&st.Link))
-	f("%s down, %s up, %d exchanges%s\n", size(st.Totals.Down), size(st.Totals.Up), st.Totals.Exchanges, rateText(st, before))
-	for _, a := range st.Advice {
-		f("! %s\n", t.fill("advice."+a.Code, a.Args))
+	f("relaymux %s, up %s, %s\n", st.Version, Span(time.Duration(st.Uptime*float64(time.Second))), st.Link.Text())
+	f("%s down, %s up, %d exchanges%s\n", Size(st.Totals.Down), Size(st.Totals.Up), st.Totals.Exchanges, rateText(st, before))
+	for _, reason := range why {
+		f("! %s\n", reason)
 	}
 	f("\nDEPLOYMENT\tSTATE\tHTTP\tIN FLIGHT\tOK\tFAILED\tP50\tP95\n")
 	for i := range st.Deployments {
@@ -47,11 +47,24 @@ func WriteTable(w io.Writer, st, before *Status) error {
 		f("%d more\n", all-tableFlows)
 	}
 	tw.Flush() // into memory: it does not fail
-	_, err = io.WriteString(w, clean(page.String()))
+	_, err = io.WriteString(w, Clean(page.String()))
 	return err
 }
 
-func linkText(l *Link) string {
+// Why is the advice in words.
+func (st *Status) Why() (list []string, err error) {
+	t, err := newTexts(english)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range st.Advice {
+		list = append(list, t.fill("advice."+a.Code, a.Args))
+	}
+	return list, nil
+}
+
+// Text is how the link is, in words.
+func (l *Link) Text() string {
 	switch {
 	case l.Pipe != "":
 		return "link is up, streams by " + l.Pipe
@@ -66,38 +79,46 @@ func rateText(st, before *Status) string {
 		return ""
 	}
 	took := st.Time.Sub(before.Time).Seconds()
-	rate := func(now, then uint64) string { return size(uint64(float64(max(now, then)-then) / took)) }
+	rate := func(now, then uint64) string { return Size(uint64(float64(max(now, then)-then) / took)) }
 	return fmt.Sprintf("; now %s/s down, %s/s up", rate(st.Totals.Down, before.Totals.Down), rate(st.Totals.Up, before.Totals.Up))
 }
 
 func deploymentRow(f func(string, ...any), d *Deployment, now time.Time) {
-	state := "works"
-	switch {
-	case d.Rest != nil:
-		state = "rests " + span(d.Rest.Until.Sub(now)) + ": " + d.Rest.Why
-	case d.Pipe:
-		state = "streams"
-	}
-	failed := uint64(0)
-	for outcome, n := range d.Exchanges {
-		if outcome != "ok" && outcome != "cancelled" {
-			failed += n
-		}
-	}
 	p50, p95 := "-", "-"
 	if d.Latency != nil {
 		p50, p95 = milli(d.Latency.P50)+" ms", milli(d.Latency.P95)+" ms"
 	}
-	f("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Name, state, cmp.Or(d.HTTP, "-"), d.InFlight, d.Exchanges["ok"], failed, p50, p95)
+	f("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Name, d.State(now), cmp.Or(d.HTTP, "-"), d.InFlight, d.Exchanges["ok"], d.Failed(), p50, p95)
+}
+
+// State is how d is at that moment, in words.
+func (d *Deployment) State(now time.Time) string {
+	switch {
+	case d.Rest != nil:
+		return "rests " + Span(d.Rest.Until.Sub(now)) + ": " + d.Rest.Why
+	case d.Pipe:
+		return "streams"
+	}
+	return "works"
+}
+
+// Failed is how many of its exchanges have failed, those left out that were given up.
+func (d *Deployment) Failed() (n uint64) {
+	for outcome, count := range d.Exchanges {
+		if outcome != "ok" && outcome != "cancelled" {
+			n += count
+		}
+	}
+	return n
 }
 
 func accountRow(f func(string, ...any), a *Account, now time.Time) {
 	left, resets, lasts := "-", "-", "-"
 	if a.Quota > 0 {
 		left = fmt.Sprintf("%d of %d", a.Left, a.Quota)
-		lasts = span(time.Duration(a.Lasts * float64(time.Second)))
+		lasts = Span(time.Duration(a.Lasts * float64(time.Second)))
 		if !a.Resets.IsZero() {
-			resets = span(a.Resets.Sub(now))
+			resets = Span(a.Resets.Sub(now))
 		}
 	}
 	f("%s\t%d of %d\t%d\t%s\t%s\t%s\n", a.Name, a.InFlight, a.Slots, a.Used, left, resets, lasts)
@@ -109,11 +130,11 @@ func flowRow(f func(string, ...any), fl *Flow) {
 		kind += ", connecting"
 	}
 	f("%s\t%s\t%s\t%s\t%s\t%d\n", net.JoinHostPort(fl.Host, strconv.Itoa(int(fl.Port))), kind,
-		span(time.Duration(fl.Age*float64(time.Second))), size(fl.Up), size(fl.Down), fl.Exchanges)
+		Span(time.Duration(fl.Age*float64(time.Second))), Size(fl.Up), Size(fl.Down), fl.Exchanges)
 }
 
-// size is so many bytes as a person would tell them.
-func size(n uint64) string {
+// Size is so many bytes as a person would tell them.
+func Size(n uint64) string {
 	if n < 1000 {
 		return strconv.FormatUint(n, 10) + " B"
 	}
@@ -125,9 +146,9 @@ func size(n uint64) string {
 	return strconv.FormatFloat(v, 'f', 1, 64) + " " + units[i]
 }
 
-// clean is text that does no more to a terminal than to show: names and errors have
+// Clean is text that does no more to a terminal than to show: names and errors have
 // come from the network.
-func clean(text string) string {
+func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && !unicode.IsPrint(r) {
 			return '?'

@@ -1,27 +1,45 @@
 package dash
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// english is all that people read on the page, by key. Another language is another
-// such file.
-//
-//go:embed page/texts.en.json
-var english []byte
+// All that people read on the page, by key. Another language is another such file, and
+// a line in languages.
+var (
+	//go:embed page/texts.en.json
+	english []byte
+	//go:embed page/texts.fa.json
+	persian []byte
+)
 
 // A texts is a table of texts.
 type texts map[string]string
 
 func newTexts(file []byte) (t texts, err error) { return t, json.Unmarshal(file, &t) }
 
+// languages are all tables. The first is for who speaks none of them.
+func languages() (list []texts, err error) {
+	for _, file := range [][]byte{english, persian} {
+		t, err := newTexts(file)
+		if err != nil {
+			return nil, fmt.Errorf("texts of the page: %w", err)
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
 // fill returns the text of a key with the arguments in the places of their names in
-// braces. Those that are a number of seconds are told as a person would. The page does
-// the same (page.js).
+// braces: {seconds:time} is a number of seconds as a person would tell it, {why:outcome}
+// what has become of an exchange, in words. The page does
+// the same (words.js).
 func (t texts) fill(key string, args map[string]string) string {
 	text, ok := t[key]
 	if !ok {
@@ -31,14 +49,15 @@ func (t texts) fill(key string, args map[string]string) string {
 	for name, value := range args {
 		pairs = append(pairs, "{"+name+"}", value)
 		if n, err := strconv.Atoi(value); err == nil {
-			pairs = append(pairs, "{"+name+":time}", span(time.Duration(n)*time.Second))
+			pairs = append(pairs, "{"+name+":time}", Span(time.Duration(n)*time.Second))
 		}
+		pairs = append(pairs, "{"+name+":outcome}", cmp.Or(t["outcome."+value], value))
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// span is a duration as a person would tell it.
-func span(d time.Duration) string {
+// Span is a duration as a person would tell it.
+func Span(d time.Duration) string {
 	switch s := int(d.Seconds()); {
 	case s < 60:
 		return strconv.Itoa(s) + " s"

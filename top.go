@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"relaymux/config"
+	"relaymux/socks/dash"
+	"relaymux/socks/dash/top"
+)
+
+// topCommand shows the same on a terminal, live.
+func (a *app) topCommand() *cobra.Command {
+	var o options
+	c := &cobra.Command{Use: "top", Short: "what the running proxy does, live on a terminal", Args: cobra.NoArgs,
+		Long: "Shows throughput, exchanges by outcome, slots, times and quota of the running proxy, and its flows, once a second.\n" +
+			"Keys: q quits, p pauses; d, u, t, e, a and h sort the flows, once more the other way round."}
+	o.registerAdmin(c.Flags())
+	c.RunE = a.does(func() error {
+		in, out := a.in, a.terminal()
+		if in == nil || out == nil || !term.IsTerminal(int(in.Fd())) {
+			return usage("top needs a terminal; relaymux status --watch writes to anything")
+		}
+		client, err := a.adminClient(o)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return top.Run(ctx, client, in, out, a.environ)
+	})
+	return c
+}
+
+// terminal is the terminal that the output goes to, nil if it is none on which
+// something can be drawn.
+func (a *app) terminal() *os.File {
+	f, ok := a.out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || slices.Contains(a.environ, "TERM=dumb") {
+		return nil
+	}
+	return f
+}
+
+// registerAdmin declares --config and --admin.
+func (o *options) registerAdmin(fs *pflag.FlagSet) {
+	o.registerConfig(fs)
+	fs.Func("admin", "the `address` of the admin page, instead of that in the config", func(address string) error {
+		o.flags["admin"] = address
+		return nil
+	})
+}
+
+// adminClient finds the running proxy where the config has its admin page.
+func (a *app) adminClient(o options) (*dash.Client, error) {
+	cfg, err := a.load(config.Run, o)
+	if err != nil {
+		return nil, err
+	}
+	client := &dash.Client{Socket: config.AdminSocket(cfg, a.environ), Listen: cfg.Admin.Listen, Token: cfg.Admin.Token.Reveal()}
+	if o.flags["admin"] != "" {
+		client.Socket = "" // it may be another proxy's
+	}
+	return client, nil
+}
