@@ -73,7 +73,7 @@ func (a *app) main(args []string) int {
 	root.Version = programVersion()
 	root.SetVersionTemplate(versionText())
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(),
+	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(), a.routeCommand(),
 		a.checkCommand(), a.versionCommand())
 	root.SetArgs(args)
 	root.SetOut(a.out)
@@ -402,6 +402,40 @@ func (a *app) checkCommand() *cobra.Command {
 		fmt.Fprintf(a.out, "%s: ok\n", path)
 		return nil
 	})
+	return c
+}
+
+// routeCommand says which way a connection would go, and opens none.
+func (a *app) routeCommand() *cobra.Command {
+	var o options
+	var asJSON bool
+	c := &cobra.Command{Use: "route HOST:PORT", Short: "which way a connection goes: direct, block or tunnel, and by which rule",
+		Example: "  relaymux route example.org:443\n  relaymux route '[2001:db8::1]:22' --json",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("route: name one HOST:PORT")
+			}
+			return nil
+		}}
+	o.registerConfig(c.Flags())
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		cfg, err := a.load(config.Run, o)
+		if err != nil {
+			return err
+		}
+		verdict, rule, err := daemon.Route(cfg, args[0])
+		switch {
+		case err != nil:
+			return usage("route: %w", err)
+		case asJSON:
+			err = dash.RouteAnswer{To: args[0], Verdict: verdict, Rule: rule}.Write(a.out)
+		default:
+			_, err = fmt.Fprintf(a.out, "%s\t%s\n", verdict, rule)
+		}
+		a.runs = true
+		return err
+	}
 	return c
 }
 

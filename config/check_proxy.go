@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"relaymux/mux/rule"
+)
 
 // maxCredential is the longest user name and password in bytes: RFC 1929,
 // section 2, has one byte for the length of each.
@@ -83,15 +87,23 @@ func (l *loader) checkBatch() {
 }
 
 func (l *loader) checkRoute() {
-	l.checkRules("route.direct", l.cfg.Route.Direct)
-	l.checkRules("route.block", l.cfg.Route.Block)
-	l.checkRules("route.tunnel", l.cfg.Route.Tunnel)
+	r := &l.cfg.Route
+	for name, rules := range map[string][]string{"direct": r.Direct, "block": r.Block, "tunnel": r.Tunnel} {
+		if len(rules) == 0 {
+			continue
+		}
+		l.checkRules("route."+name, rules)
+		if r.At == nil {
+			r.At = make(map[string]string)
+		}
+		r.At[name] = l.problem("route."+name, "").at()
+	}
 }
 
 func (l *loader) checkRules(path string, rules []string) {
-	for _, r := range rules {
-		if m := ruleMistake(r); m != "" {
-			l.fail(path, "%q %s", r, m)
+	for _, text := range rules {
+		if _, err := rule.Parse(text); err != nil {
+			l.fail(path, "%v", err)
 		}
 	}
 }

@@ -97,9 +97,12 @@ type UDP struct {
 // Route says what does not go through the tunnel. An entry is what a rule of
 // Egress is.
 type Route struct {
-	Direct []string `toml:"direct" doc:"destinations connected to directly: domain suffixes, CIDRs, ports"`
-	Block  []string `toml:"block" doc:"destinations refused"`
+	Direct []string `toml:"direct" doc:"destinations connected to from this machine: names with those below them, CIDRs, ports, host:port"`
+	Block  []string `toml:"block" doc:"destinations refused, in spite of direct"`
 	Tunnel []string `toml:"tunnel" doc:"destinations tunnelled in spite of direct and block"`
+
+	// At is where each list is written, as "file:12: route.direct", by its name.
+	At map[string]string `toml:"-"`
 }
 
 // Deployment is one relay.

@@ -90,7 +90,6 @@ func newLoader(src Source) *loader {
 
 // check runs what tags cannot say, on the final values.
 func (l *loader) check() {
-	l.checkNotYet() // first: what there is not need not be strong or well written either
 	if l.checks(Run) {
 		l.checkProxy()
 		l.checkAdmin()

@@ -19,13 +19,14 @@ import (
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
 	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
-	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
-	"config":                         {},
+	"config/daemon":                  {"config", "socks", "socks/dash", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
+	"config":                         {"mux/rule"},
 	"config/setup":                   {"config"},
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
-	"relay/exit":                     {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"relay/exit":                     {"mux/link", "mux/rule", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                  {},
 	"relay/doctor":                   {"config", "config/setup", "mux", "mux/gso", "mux/link", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but main imports it
 	"relay/fronted":                  {"mux/buf", "relay"},
@@ -36,6 +37,7 @@ var mayImport = map[string][]string{
 	"relay/relaytest/cmd/relaybench": {"relay/relaytest"},
 	"relay":                          {},
 	"mux/link":                       {"mux/wire", "mux/buf"},
+	"mux/rule":                       {},
 	"mux/wire":                       {},
 	"mux/gso":                        {"mux/buf", "mux/stats"},
 	"mux/buf":                        {},
@@ -64,9 +66,9 @@ var home = map[string][]string{
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
-	"golang.org/x/time/rate":               {"socks", "relay/exit"},
+	"golang.org/x/time/rate":               {"socks", "socks/route", "relay/exit"},
 	"golang.org/x/sys/unix":                {"mux/gso"},
-	"golang.org/x/sys/windows":             {"relay/exit"},
+	"golang.org/x/sys/windows":             {"mux/wire"},
 	"net/http":                             {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
 	"os/exec":                              {},
 	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation
