@@ -237,6 +237,9 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 			fmt.Fprintf(a.out, "Admin page on http://%s/\n", addr)
 		}
 	}
+	if addr := p.DNS(); addr != nil {
+		fmt.Fprintf(a.out, "DNS on %s, answered by %s through the tunnel\n", addr, cfg.DNS.Server)
+	}
 	if cfg.Embedded {
 		fmt.Fprintln(a.out, "No config file: the exit node is in this process, to try things out.")
 	} else {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"strings"
 
 	"relaymux/mux/rule"
@@ -97,6 +98,24 @@ func (l *loader) checkRoute() {
 			r.At = make(map[string]string)
 		}
 		r.At[name] = l.problem("route."+name, "").at()
+	}
+}
+
+func (l *loader) checkDNS() {
+	d := &l.cfg.DNS
+	if d.Listen == "" {
+		return
+	}
+	isLoopback, err := parseListen(d.Listen)
+	switch {
+	case err != nil:
+		l.fail("dns.listen", "%v", err)
+	case !isLoopback && !d.LAN:
+		l.fail("dns.listen", "%q would answer everyone in the network; "+
+			`write lan = true under [dns] if that is meant, or listen on "127.0.0.1:5353"`, d.Listen)
+	}
+	if host, port, err := net.SplitHostPort(d.Server); err != nil || !isHost(host) || !isPort(port) {
+		l.fail("dns.server", `%q must be host:port, such as "1.1.1.1:53"`, d.Server)
 	}
 }
 

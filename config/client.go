@@ -13,6 +13,7 @@ type Config struct {
 	Link        Link         `toml:"link"`
 	UDP         UDP          `toml:"udp"`
 	Route       Route        `toml:"route"`
+	DNS         DNS          `toml:"dns"`
 	Deployments []Deployment `toml:"deployment"`
 	Accounts    []Account    `toml:"account"`
 	Node        ExitNode     `toml:"node"`
@@ -103,6 +104,13 @@ type Route struct {
 
 	// At is where each list is written, as "file:12: route.direct", by its name.
 	At map[string]string `toml:"-"`
+}
+
+// DNS is a listener for the queries of programs that look names up themselves.
+type DNS struct {
+	Listen string `toml:"listen" doc:"address at which DNS queries are answered through the tunnel, by UDP and TCP, such as 127.0.0.1:5353; empty: none"`
+	Server string `toml:"server" default:"1.1.1.1:53" doc:"host:port of the DNS server that the node asks for them, by TCP"`
+	LAN    bool   `toml:"lan" default:"false" doc:"let listen be an address that others can reach; only private addresses are answered"`
 }
 
 // Deployment is one relay.

@@ -96,6 +96,7 @@ func (l *loader) check() {
 		l.checkBatch()
 		l.checkLink()
 		l.checkRoute()
+		l.checkDNS()
 		l.checkDeployments()
 		l.checkAccounts()
 	}

@@ -35,6 +35,7 @@ type Proxy struct {
 	ledger    *account.Ledger
 	front     *socks.Server
 	routes    *route.Router
+	dns       *dnsListener // nil: there is none
 	mux       *mux.Mux
 	ds        []mux.Deployment
 	stats     *stats.Mux
@@ -93,6 +94,9 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 	}
 	p.mux = newMux(cfg, p)
 	p.pages = dash.Open(cfg.Admin.Listen, config.AdminSocket(cfg, in.Environ), p.log)
+	if p.dns, err = listenDNS(cfg, p); err != nil {
+		return err
+	}
 	if p.routes, err = newRouter(cfg, p); err != nil {
 		return err
 	}
@@ -147,6 +151,7 @@ func (p *Proxy) closeAll() {
 	for _, ln := range slices.Concat(p.listeners, p.pages) {
 		ln.Close()
 	}
+	p.dns.close()
 	if p.mux != nil {
 		p.mux.Close(context.Background())
 	}
@@ -194,6 +199,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, ln := range p.pages {
 		group.Go(func() error { p.admin.Serve(ln); return nil })
 	}
+	p.dns.serve(group)
 	group.Go(func() error {
 		<-ctx.Done()
 		defer stopNode()
@@ -206,6 +212,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	p.dns.close()
 	p.front.Shutdown(ctx)
 	p.mux.Drain(ctx)
 	p.routes.Close(ctx)

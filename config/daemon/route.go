@@ -3,6 +3,7 @@ package daemon
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"relaymux/config"
 	"relaymux/socks"
@@ -15,7 +16,7 @@ const directBuffer = 512 << 10
 
 // newRouter makes what sends flows on their ways, of which the tunnel is one.
 func newRouter(cfg *config.Config, p *Proxy) (*route.Router, error) {
-	rules, err := routes(cfg, append(addrPorts(p.listeners), addrPorts(p.pages)...))
+	rules, err := routes(cfg, slices.Concat(addrPorts(p.listeners), addrPorts(p.pages), p.dns.own()))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +43,7 @@ func routes(cfg *config.Config, own []netip.AddrPort) (*route.Rules, error) {
 // decides.
 func Route(cfg *config.Config, target string) (verdict, rule string, err error) {
 	var own []netip.AddrPort
-	for _, address := range append([]string{cfg.Admin.Listen}, cfg.Proxy.Listen...) {
+	for _, address := range append([]string{cfg.Admin.Listen, cfg.DNS.Listen}, cfg.Proxy.Listen...) {
 		if at, err := netip.ParseAddrPort(address); err == nil {
 			own = append(own, at)
 		}

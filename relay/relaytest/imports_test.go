@@ -19,10 +19,11 @@ import (
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
 	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
-	"config/daemon":                  {"config", "socks", "socks/dash", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
+	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {"mux/rule"},
 	"config/setup":                   {"config"},
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"socks/dns":                      {"mux/rule"},
 	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
@@ -61,12 +62,14 @@ var home = map[string][]string{
 	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
 	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
 	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
+	"golang.org/x/net/dns/dnsmessage":      {"socks/dns"},
+	"golang.org/x/sync/singleflight":       {"socks/dns"},
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
 	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
-	"golang.org/x/time/rate":               {"socks", "socks/route", "relay/exit"},
+	"golang.org/x/time/rate":               {"socks", "socks/dns", "socks/route", "relay/exit"},
 	"golang.org/x/sys/unix":                {"mux/gso"},
 	"golang.org/x/sys/windows":             {"mux/wire"},
 	"net/http":                             {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
