@@ -78,9 +78,6 @@ func NewRules(l Lists) (*Rules, error) {
 	return r, nil
 }
 
-// Empty reports whether everything goes through the tunnel.
-func (r *Rules) Empty() bool { return len(r.lists) == 0 }
-
 // Decide returns what becomes of a destination, whose host is canonical as in
 // socks.Request.
 func (r *Rules) Decide(host string, port uint16) Verdict {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"relaymux/mux/stats"
@@ -178,4 +179,30 @@ func TestDirectUDPRefused(t *testing.T) {
 		t.Error("it ends without an error")
 	}
 	f.Close()
+}
+
+// TestDirectUDPFails: a flow that cannot be opened is silent for a while, and ends then,
+// unless it is closed before.
+func TestDirectUDPFails(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := New(Config{})
+			ended := make(chan error, 2)
+			u := &directUDP{r: r, stop: func() {}, ended: func(err error) { ended <- err }}
+			u.Send(nil, [][]byte{[]byte("early")})
+			u.failed(&socks.BlockedError{})
+			time.Sleep(failedFor - 1)
+			u.Send(nil, [][]byte{[]byte("late")})
+			if n := r.Options.Stats.Dropped[stats.DropBlocked].Load(); n != 2 || len(ended) != 0 {
+				t.Errorf("%d datagrams dropped, ended %d times", n, len(ended))
+			}
+			if closes {
+				u.Close()
+			}
+			time.Sleep(time.Second)
+			if over := len(ended); (over == 1) == closes || over > 1 {
+				t.Errorf("closed %v: ended %d times", closes, over)
+			}
+		})
+	}
 }
