@@ -73,7 +73,7 @@ func (a *app) main(args []string) int {
 	root.Version = programVersion()
 	root.SetVersionTemplate(versionText())
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(), a.topCommand(),
+	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(), a.topCommand(), a.routeCommand(),
 		a.checkCommand(), a.versionCommand())
 	root.SetArgs(args)
 	root.SetOut(a.out)
@@ -236,6 +236,9 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 		if addr.Network() == "tcp" {
 			fmt.Fprintf(a.out, "Admin page on http://%s/\n", addr)
 		}
+	}
+	if addr := p.DNS(); addr != nil {
+		fmt.Fprintf(a.out, "DNS on %s, answered by %s through the tunnel\n", addr, cfg.DNS.Server)
 	}
 	if cfg.Embedded {
 		fmt.Fprintln(a.out, "No config file: the exit node is in this process, to try things out.")
@@ -404,6 +407,40 @@ func (a *app) checkCommand() *cobra.Command {
 		fmt.Fprintf(a.out, "%s: ok\n", path)
 		return nil
 	})
+	return c
+}
+
+// routeCommand says which way a connection would go, and opens none.
+func (a *app) routeCommand() *cobra.Command {
+	var o options
+	var asJSON bool
+	c := &cobra.Command{Use: "route HOST:PORT", Short: "which way a connection goes: direct, block or tunnel, and by which rule",
+		Example: "  relaymux route example.org:443\n  relaymux route '[2001:db8::1]:22' --json",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("route: name one HOST:PORT")
+			}
+			return nil
+		}}
+	o.registerConfig(c.Flags())
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		cfg, err := a.load(config.Run, o)
+		if err != nil {
+			return err
+		}
+		verdict, rule, err := daemon.Route(cfg, args[0])
+		switch {
+		case err != nil:
+			return usage("route: %w", err)
+		case asJSON:
+			err = dash.RouteAnswer{To: args[0], Verdict: verdict, Rule: rule}.Write(a.out)
+		default:
+			_, err = fmt.Fprintf(a.out, "%s\t%s\n", verdict, rule)
+		}
+		a.runs = true
+		return err
+	}
 	return c
 }
 

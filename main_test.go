@@ -266,3 +266,30 @@ func TestTopWithoutATerminal(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, text)
 	}
 }
+
+// TestRoute: which way a destination goes, and where that is written.
+func TestRoute(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.toml")
+	text := "[route]\ndirect = [\"lan.example\",\n  \"10.0.0.0/8\"]\nblock = \"ads.example\"\n" +
+		"[[deployment]]\nurl = \"https://relay.example\"\nkey = \"Zm9yIHRlc3RzIG9ubHkh\"\nwire = \"json\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+		code int
+	}{
+		{[]string{"nas.lan.example:22"}, "direct\t" + file + ":2: route.direct: \"lan.example\"\n", 0},
+		{[]string{"ads.example:443"}, "block\t" + file + ":4: route.block: \"ads.example\"\n", 0},
+		{[]string{"example.org:443"}, "tunnel\tno rule of [route]\n", 0},
+		{[]string{"10.1.2.3:80", "--json"}, `{"to":"10.1.2.3:80","verdict":"direct","rule":"` + file + `:2: route.direct: \"10.0.0.0/8\""}` + "\n", 0},
+		{[]string{"example.org"}, "host:port", 2},
+		{nil, "HOST:PORT", 2},
+	} {
+		got, code := output(t, append([]string{"route", "--config", file}, c.args...)...)
+		if code != c.code || !strings.Contains(got, c.want) {
+			t.Errorf("route %v: %d, %q; want %d, %q", c.args, code, got, c.code, c.want)
+		}
+	}
+}

@@ -4,7 +4,7 @@
 # target at a time.
 set -eu
 cd "$(dirname "$0")/.."
-long='FuzzParseOps FuzzParseAnswer FuzzSOCKSHandshake FuzzDatagram FuzzUDPGW FuzzConfig FuzzAccept FuzzRecords FuzzLink'
+long='FuzzParseOps FuzzParseAnswer FuzzSOCKSHandshake FuzzDatagram FuzzUDPGW FuzzDNS FuzzConfig FuzzAccept FuzzRecords FuzzLink'
 FUZZTIME=${FUZZTIME:-30s}
 FUZZTIME_OTHERS=${FUZZTIME_OTHERS:-$FUZZTIME}
 

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"relaymux/mux/rule"
 )
 
 // Ports at which CAs ask (RFC 8555 section 8.3, RFC 8737 section 3). No other will do.
@@ -70,7 +72,7 @@ func domainMistake(d string) string {
 		return "is an address; a CA wants a name that leads to it"
 	case strings.HasPrefix(d, "*."):
 		return "is a wildcard, which CAs give only by DNS; write the names one by one"
-	case !isName(d) || strings.HasSuffix(d, ".") || strings.Contains(d, "_"):
+	case !rule.IsName(d) || strings.HasSuffix(d, ".") || strings.Contains(d, "_"):
 		return "is no domain name"
 	case !strings.Contains(d, "."):
 		return "has no dot, so that no public CA has a certificate for it"

@@ -1,6 +1,11 @@
 package config
 
-import "strings"
+import (
+	"net"
+	"strings"
+
+	"relaymux/mux/rule"
+)
 
 // maxCredential is the longest user name and password in bytes: RFC 1929,
 // section 2, has one byte for the length of each.
@@ -83,15 +88,41 @@ func (l *loader) checkBatch() {
 }
 
 func (l *loader) checkRoute() {
-	l.checkRules("route.direct", l.cfg.Route.Direct)
-	l.checkRules("route.block", l.cfg.Route.Block)
-	l.checkRules("route.tunnel", l.cfg.Route.Tunnel)
+	r := &l.cfg.Route
+	for name, rules := range map[string][]string{"direct": r.Direct, "block": r.Block, "tunnel": r.Tunnel} {
+		if len(rules) == 0 {
+			continue
+		}
+		l.checkRules("route."+name, rules)
+		if r.At == nil {
+			r.At = make(map[string]string)
+		}
+		r.At[name] = l.problem("route."+name, "").at()
+	}
+}
+
+func (l *loader) checkDNS() {
+	d := &l.cfg.DNS
+	if d.Listen == "" {
+		return
+	}
+	isLoopback, err := parseListen(d.Listen)
+	switch {
+	case err != nil:
+		l.fail("dns.listen", "%v", err)
+	case !isLoopback && !d.LAN:
+		l.fail("dns.listen", "%q would answer everyone in the network; "+
+			`write lan = true under [dns] if that is meant, or listen on "127.0.0.1:5353"`, d.Listen)
+	}
+	if host, port, err := net.SplitHostPort(d.Server); err != nil || !isHost(host) || !isPort(port) {
+		l.fail("dns.server", `%q must be host:port, such as "1.1.1.1:53"`, d.Server)
+	}
 }
 
 func (l *loader) checkRules(path string, rules []string) {
-	for _, r := range rules {
-		if m := ruleMistake(r); m != "" {
-			l.fail(path, "%q %s", r, m)
+	for _, text := range rules {
+		if _, err := rule.Parse(text); err != nil {
+			l.fail(path, "%v", err)
 		}
 	}
 }

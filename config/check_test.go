@@ -99,34 +99,6 @@ func TestListenAddresses(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
-	label := strings.Repeat("a", 63)
-	long := strings.Repeat(label+".", 3) + strings.Repeat("b", 61)
-	for _, name := range []string{"a", "relay.example", "relay.example.", "a_b.c-d", "xn--nxasmq6b", "1.2.3.4a", label, long} {
-		if !isName(name) {
-			t.Errorf("%q is refused", name)
-		}
-	}
-	for _, name := range []string{"", ".", "a..b", ".a", "-a", "a-", label + "a", long + "b", "1.2.3.4", "a b", "a/b", "é", "a\x00"} {
-		if isName(name) {
-			t.Errorf("%q is accepted", name)
-		}
-	}
-}
-
-func TestRules(t *testing.T) {
-	for _, rule := range []string{"1", "25", "65535", "10.0.0.0/8", "::/0", "192.168.1.1", "fe80::1", "example.com", ".example.com", "example.com:80", "10.1.2.3:25", "[::1]:25"} {
-		if m := ruleMistake(rule); m != "" {
-			t.Errorf("%q: %s", rule, m)
-		}
-	}
-	for _, rule := range []string{"", "0", "65536", "99999999999", "10.0.0.1/8", "10.0.0.0/33", "10.0.0/8", "*.example.com", "*", ":25", "example.com:", "example.com:0", "a b", "https://example.com", "1.2.3"} {
-		if ruleMistake(rule) == "" {
-			t.Errorf("%q is accepted", rule)
-		}
-	}
-}
-
 func TestDeploymentNames(t *testing.T) {
 	const one = "[[deployment]]\nkey = '" + goodKey + "'\nurl = 'https://a.example'\nwire = 'json'\n"
 	cfg := mustLoad(t, Run, one+"name = 'd2'\n"+one+one+one+"name = 'x'\naccount = 'shared'\n[[account]]\nname = 'shared'\n")
@@ -321,30 +293,6 @@ func makeCertificate(t *testing.T) (cert, key []byte) {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-}
-
-// Every gap names keys that there are, and tells of each of them once it is set.
-func TestNotYet(t *testing.T) {
-	for _, g := range gaps() {
-		l := newLoader(Source{})
-		l.decode(testdata(t, "full.toml"))
-		l.checkNotYet()
-		if !slices.ContainsFunc(l.problems, func(p Problem) bool {
-			return under(p.Key, g.key) && strings.Contains(p.Text, "this version has no "+g.part+" yet; ")
-		}) {
-			t.Errorf("nothing is said of %s", g.key)
-		}
-	}
-}
-
-func TestNotYetIsSilentOnDefaults(t *testing.T) {
-	text := "[route]\nblock = []\n[link]\nsecret = ''\n" + minimal + "http = '2'\n"
-	if lines := report(Source{Role: Run, Path: write(t, "c.toml", text)}); len(lines) > 0 {
-		t.Error(lines)
-	}
-	environ := []string{"RELAYMUX_ROUTE_BLOCK=25"}
-	lines := report(Source{Role: Run, Path: write(t, "c.toml", minimal), Environ: environ})
-	wantProblem(t, lines, "RELAYMUX_ROUTE_BLOCK: this version has no routing yet; remove this key")
 }
 
 func TestProblemText(t *testing.T) {

@@ -13,6 +13,7 @@ type Config struct {
 	Link        Link         `toml:"link"`
 	UDP         UDP          `toml:"udp"`
 	Route       Route        `toml:"route"`
+	DNS         DNS          `toml:"dns"`
 	Deployments []Deployment `toml:"deployment"`
 	Accounts    []Account    `toml:"account"`
 	Node        ExitNode     `toml:"node"`
@@ -97,9 +98,19 @@ type UDP struct {
 // Route says what does not go through the tunnel. An entry is what a rule of
 // Egress is.
 type Route struct {
-	Direct []string `toml:"direct" doc:"destinations connected to directly: domain suffixes, CIDRs, ports"`
-	Block  []string `toml:"block" doc:"destinations refused"`
+	Direct []string `toml:"direct" doc:"destinations connected to from this machine: names with those below them, CIDRs, ports, host:port"`
+	Block  []string `toml:"block" doc:"destinations refused, in spite of direct"`
 	Tunnel []string `toml:"tunnel" doc:"destinations tunnelled in spite of direct and block"`
+
+	// At is where each list is written, as "file:12: route.direct", by its name.
+	At map[string]string `toml:"-"`
+}
+
+// DNS is a listener for the queries of programs that look names up themselves.
+type DNS struct {
+	Listen string `toml:"listen" doc:"address at which DNS queries are answered through the tunnel, by UDP and TCP, such as 127.0.0.1:5353; empty: none"`
+	Server string `toml:"server" default:"1.1.1.1:53" doc:"host:port of the DNS server that the node asks for them, by TCP"`
+	LAN    bool   `toml:"lan" default:"false" doc:"let listen be an address that others can reach; only private addresses are answered"`
 }
 
 // Deployment is one relay.

@@ -90,13 +90,13 @@ func newLoader(src Source) *loader {
 
 // check runs what tags cannot say, on the final values.
 func (l *loader) check() {
-	l.checkNotYet() // first: what there is not need not be strong or well written either
 	if l.checks(Run) {
 		l.checkProxy()
 		l.checkAdmin()
 		l.checkBatch()
 		l.checkLink()
 		l.checkRoute()
+		l.checkDNS()
 		l.checkDeployments()
 		l.checkAccounts()
 	}

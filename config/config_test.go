@@ -91,6 +91,7 @@ func TestDefaults(t *testing.T) {
 		Batch:  Batch{MaxOps: 50, MaxBytes: 4 << 20, CoalesceStep: 10e6, CoalesceMax: 1e9},
 		Link:   Link{HedgePercent: 2, Grace: 120e9},
 		UDP:    UDP{GSO: "auto", GRO: "auto", Stale: 3e9, BlockQUIC: "auto"},
+		DNS:    DNS{Server: "1.1.1.1:53"},
 		Deployments: []Deployment{{
 			Name: "relay.example", URL: "https://relay.example", Key: NewSecret(goodKey), Account: "relay.example",
 			ExchangeLimit: 30e9, Wire: "json", HTTP: "auto",

@@ -16,6 +16,14 @@ type Problem struct {
 
 // String is "file:line: key: text", without the parts that there are not.
 func (p Problem) String() string {
+	if p.Key == "" {
+		return p.at() + p.Text
+	}
+	return p.at() + ": " + p.Text
+}
+
+// at is "file:line: key".
+func (p Problem) at() string {
 	var b strings.Builder
 	if p.File != "" {
 		b.WriteString(p.File + ":")
@@ -24,10 +32,7 @@ func (p Problem) String() string {
 		}
 		b.WriteByte(' ')
 	}
-	if p.Key != "" {
-		b.WriteString(p.Key + ": ")
-	}
-	b.WriteString(p.Text)
+	b.WriteString(p.Key)
 	return b.String()
 }
 

@@ -36,19 +36,10 @@ func keyTable() string {
 	var b strings.Builder
 	b.WriteString("\n| key | type | default | meaning |\n|---|---|---|---|\n")
 	for _, k := range Keys() {
-		fmt.Fprintf(&b, "| `%s`%s | %s | %s | %s |\n", k.Name, toCome(k.Name), k.Type, code(k.Default), strings.ReplaceAll(k.Doc, "|", "\\|"))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.Type, code(k.Default), strings.ReplaceAll(k.Doc, "|", "\\|"))
 	}
 	return b.String() + "\nEach key outside of the lists `[[deployment]]`, `[[account]]`, `[[node.client]]` and `users` is also an environment\n" +
 		"variable: `batch.max_ops` is `RELAYMUX_BATCH_MAX_OPS`.\n\n"
-}
-
-func toCome(key string) string {
-	for _, g := range gaps() {
-		if under(key, g.key) {
-			return " ◦"
-		}
-	}
-	return ""
 }
 
 func code(s string) string {

@@ -118,6 +118,20 @@ func splitAuthority(s string, fallback uint16) (host string, port uint16, err er
 	return host, uint16(n), nil
 }
 
+// ParseTarget reads host:port, or [v6]:port, as Request has them.
+func ParseTarget(s string) (host string, port uint16, err error) {
+	if host, port, err = splitAuthority(s, 0); err == nil {
+		host, err = canonicalHost(host)
+	}
+	switch {
+	case err != nil:
+		return "", 0, err
+	case port == 0:
+		return "", 0, fmt.Errorf("%q: %w", s, errBadPort)
+	}
+	return host, port, nil
+}
+
 // canonicalHost returns the one way to write the host that s means.
 //
 // An IPv4 address may come in any form that the old inet_aton takes, as 0x7f.1

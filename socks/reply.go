@@ -53,8 +53,16 @@ var outcomes = [...]struct {
 	wire.RelayDown:       {socks5Failure, http.StatusServiceUnavailable, "destination_unavailable"},
 }
 
+// A BlockedError is about a destination that the user's own rules forbid.
+type BlockedError struct{ Why string }
+
+func (e *BlockedError) Error() string { return "blocked: " + e.Why }
+
 // reasonOf returns the reason that err carries.
 func reasonOf(err error) wire.Reason {
+	if _, ok := errors.AsType[*BlockedError](err); ok {
+		return wire.Denied
+	}
 	if d, ok := errors.AsType[*wire.DialError](err); ok {
 		return d.Reason
 	}
@@ -100,6 +108,14 @@ func refused(protocol string, reason wire.Reason, host string) []byte {
 	}
 }
 
+// failed is refused with what is known of the reason.
+func failed(protocol string, err error, host string) []byte {
+	if protocol == HTTPConnect {
+		return failurePage(err, host).bytes()
+	}
+	return refused(protocol, reasonOf(err), host)
+}
+
 // socks5Reply has 0.0.0.0:0 as the bound address, which no client looks at.
 func socks5Reply(code byte) []byte {
 	return []byte{socks5Version, code, 0, atypIPv4, 0, 0, 0, 0, 0, 0}
@@ -124,6 +140,15 @@ func unreachable(reason wire.Reason, host string) page {
 		h.Set("Retry-After", retryAfter)
 	}
 	return page{status: o.status, text: host + " could not be reached: " + reason.String() + ".", header: h}
+}
+
+// failurePage is the page for a destination that was not reached because of err.
+func failurePage(err error, host string) page {
+	if b, ok := errors.AsType[*BlockedError](err); ok {
+		return page{status: http.StatusForbidden, text: host + " is blocked by this proxy: " + b.Why + ".",
+			header: http.Header{"Proxy-Status": {"relaymux; error=http_request_denied"}}}
+	}
+	return unreachable(reasonOf(err), host)
 }
 
 // refusedPage is the page for a destination that destination refused.

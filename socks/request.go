@@ -80,6 +80,14 @@ func (r *Request) Abort(reason wire.Reason) {
 	}
 }
 
+// Fail is Abort with the reason that err carries. A *BlockedError tells who reads
+// pages which rule it was.
+func (r *Request) Fail(err error) {
+	if c := r.take(); c != nil {
+		c.hangUp(failed(r.Protocol, err, r.Host))
+	}
+}
+
 // take ends the watch and returns the client, nil if it was taken before.
 func (r *Request) take() *client {
 	c := r.client

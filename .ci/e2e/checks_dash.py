@@ -5,8 +5,11 @@ import subprocess
 
 import clients
 from checks_browser import names_are_unknown_here
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
-from world import HOSTS, require, until
+from world import HOSTS, Failed, require, until
+
+SHARDS = 4  # ports of a proxy
 
 MARKUP = "<img src=x onerror=\"document.title='pwned'\"></td><b>x</b>"
 
@@ -147,12 +150,36 @@ def dash_token(world):
 
 
 def dash_pac(world):
-    """A browser that has the PAC file loads a page by two ports of the proxy."""
+    """A browser that has the PAC file loads a page by two ports of the proxy; without
+    the proxy it loads nothing."""
     names_are_unknown_here()
     program, _ = world.embedded(hosts=True, ports=2)
-    with clients.chromium(None, f"--proxy-pac-url=http://{admin_of(program)}/proxy.pac") as driver:
+    with clients.chromium(None, f"--proxy-pac-url=http://{admin_of(program)}/proxy.pac",
+                          "--host-resolver-rules=MAP here.test 127.0.0.1") as driver:
         seconds = clients.load_page(driver, HOSTS, world.origin.http)
-    return f"60 of 60 objects in {seconds:.2f} s"
+        program.kill()
+        here = f"http://here.test:{world.origin.http}/page?objects=0&hosts=x"
+        try:
+            driver.get(here)
+        except WebDriverException as refused:
+            require("ERR_PROXY_CONNECTION_FAILED" in refused.msg, f"without the proxy: {refused.msg}")
+        else:
+            raise Failed("the browser goes past the proxy")
+    return f"60 of 60 objects in {seconds:.2f} s; without the proxy nothing"
+
+
+def pac_shards(world):
+    """Two objects from each of 300 names through a relay of 1.5 s, by the PAC file of one
+    port and by that of four: a browser opens only so many connections to one proxy."""
+    world.hosts = [f"n{i}.e2e.test" for i in range(300)]
+    objects, seconds = 2 * len(world.hosts), {}
+    for ports in (1, SHARDS):
+        program, _, _ = world.through_relay(flags=("--proxy", ",".join(["127.0.0.1:0"] * ports)))
+        with clients.chromium(None, f"--proxy-pac-url=http://{admin_of(program)}/proxy.pac") as driver:
+            clients.load_page(driver, world.hosts[:1], world.origin.http, 1)  # the link is made, the PAC file is there
+            seconds[ports] = clients.load_page(driver, world.hosts, world.origin.http, objects)
+    require(seconds[SHARDS] < seconds[1], f"sharding gains nothing: {seconds}")
+    return f"{objects} of {objects}: by 1 port {seconds[1]:.2f} s, by {SHARDS} {seconds[SHARDS]:.2f} s, ratio {seconds[1] / seconds[SHARDS]:.2f}"
 
 
 def dash_status(world):
@@ -174,4 +201,4 @@ def status(world, *flags):
                           capture_output=True, text=True, timeout=20, check=False)
 
 
-CHECKS = [(dash_page, 60), (dash_markup, 60), (dash_hostile, 60), (dash_token, 60), (dash_pac, 60), (dash_status, 30)]
+CHECKS = [(dash_page, 60), (dash_markup, 60), (dash_hostile, 60), (dash_token, 60), (dash_pac, 60), (pac_shards, 120), (dash_status, 30)]

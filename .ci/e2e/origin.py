@@ -83,7 +83,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif head == "slow":
             self.send_noise(int(rest), piece=RATE // 20)
         elif head == "page":
-            self.send_whole("text/html", page(urllib.parse.parse_qs(url.query)["hosts"][0].split(",")))
+            query = urllib.parse.parse_qs(url.query)
+            self.send_whole("text/html", page(query["hosts"][0].split(","), int(query["objects"][0])))
         elif head == "img":
             self.send_whole("image/png", image(int(rest.partition(".")[0])))
         elif head == "ws":
@@ -170,9 +171,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def page(hosts):
-    """HTML with OBJECTS images, spread over hosts (host:port each)."""
-    images = "".join(f'<img src="http://{hosts[i % len(hosts)]}/img/{i}.png">\n' for i in range(OBJECTS))
+def page(hosts, objects):
+    """HTML with so many images, spread over hosts (host:port each)."""
+    images = "".join(f'<img src="http://{hosts[i % len(hosts)]}/img/{i}.png">\n' for i in range(objects))
     return f"<!DOCTYPE html><title>page</title>\n{images}".encode()
 
 

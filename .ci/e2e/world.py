@@ -108,6 +108,7 @@ class World:
     def __init__(self, tools, origin, directory):
         self.tools, self.origin, self.directory = tools, origin, directory
         self.programs, self.secrets = [], []
+        self.hosts = HOSTS  # that the node knows
         os.makedirs(directory)
 
     def __enter__(self):
@@ -160,8 +161,8 @@ class World:
         return program
 
     def with_hosts(self, argv):
-        """argv in a mount namespace whose /etc/hosts knows HOSTS."""
-        hosts = self.write("hosts", "127.0.0.1 localhost\n127.0.0.1 " + " ".join(HOSTS) + "\n")
+        """argv in a mount namespace whose /etc/hosts knows hosts."""
+        hosts = self.write("hosts", "127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in self.hosts))
         return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *argv]
 
     def namespace(self, name, *argv):
@@ -215,12 +216,12 @@ dir = "{name}-state"
         program, proxy = self.proxy(node.deployment(), node.secrets["e2e"], host, users)
         return node.program, program, proxy
 
-    def through_relay(self, scripts=("d1", "d2"), round_trip=ROUND_TRIP, wire="link"):
+    def through_relay(self, scripts=("d1", "d2"), round_trip=ROUND_TRIP, wire="link", flags=()):
         """run -> emulated scripts -> node. Returns run, its host:port and the emulator."""
         node = self.node()
         emulator = self.emulator(node, scripts, round_trip=round_trip)
         deployments = "".join(emulator.deployment(name, f'wire = "{wire}"\n') for name in scripts)
-        program, proxy = self.proxy(deployments, node.secrets["e2e"] if wire == "link" else None)
+        program, proxy = self.proxy(deployments, node.secrets["e2e"] if wire == "link" else None, flags=flags)
         return program, proxy, emulator
 
 

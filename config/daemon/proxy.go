@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +17,7 @@ import (
 	"relaymux/relay/account"
 	"relaymux/socks"
 	"relaymux/socks/dash"
+	"relaymux/socks/route"
 )
 
 // drainTime is how long connections may go on after the first signal. A second
@@ -34,10 +35,13 @@ type Proxy struct {
 	lines     *dash.Log // that have gone to log
 	ledger    *account.Ledger
 	front     *socks.Server
+	routes    *route.Router
+	dns       *dnsListener // nil: there is none
 	mux       *mux.Mux
 	ds        []mux.Deployment
 	stats     *stats.Mux
 	udp       *stats.UDP
+	route     *stats.Route
 	quic      *stats.UDP // of HTTP/3
 	node      *Node      // nil: it is elsewhere
 }
@@ -53,7 +57,10 @@ type Process struct {
 func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
 	lines := new(dash.Log)
 	in.Log = slog.New(lines.Keep(in.Log.Handler()))
-	p := &Proxy{log: in.Log, lines: lines, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
+	p := &Proxy{
+		log: in.Log, lines: lines, version: in.Version,
+		stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP), route: new(stats.Route),
+	}
 	err := p.open(cfg, in)
 	if err != nil {
 		p.closeAll()
@@ -92,8 +99,16 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 		p.listeners = append(p.listeners, ln)
 	}
 	p.mux = newMux(cfg, p)
+	p.pages = dash.Open(cfg.Admin.Listen, config.AdminSocket(cfg, in.Environ), p.log)
+	if p.dns, err = listenDNS(cfg, p); err != nil {
+		return err
+	}
+	if p.routes, err = newRouter(cfg, p); err != nil {
+		return err
+	}
 	p.front = newFront(cfg, p)
-	return p.openAdmin(cfg, config.AdminSocket(cfg, in.Environ))
+	p.admin, err = newAdmin(cfg, p)
+	return err
 }
 
 func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
@@ -113,10 +128,10 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 	sockets := trains(&cfg.UDP, p.udp)
 	sockets.Buffer = 1 << 20
 	return socks.New(socks.Config{
-		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
+		Users: users, Handle: p.routes.Request, Dial: p.routes.Connect,
 		MaxConns: cfg.Limits.Connections, Log: p.log,
 		UDP: &socks.UDP{
-			Open:      socks.OpenUDP(p.mux),
+			Open:      p.routes.Open,
 			BlockQUIC: cfg.UDP.BlockQUIC != config.Off,
 			BlockSTUN: cfg.UDP.BlockSTUN,
 			Options:   sockets,
@@ -124,32 +139,25 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 	})
 }
 
-// openAdmin makes the admin page. Where its port or its socket is taken, the proxy goes
-// on without.
-func (p *Proxy) openAdmin(cfg *config.Config, socket string) error {
-	c := dash.Config{
-		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic,
-		Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
+// newAdmin makes the admin page.
+func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
+	return dash.New(dash.Config{
+		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
+		Proxies: addrPorts(p.listeners), Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
 		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Lines: p.lines,
-	}
-	for _, ln := range p.listeners {
-		if at, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
-			c.Proxies = append(c.Proxies, at)
-		}
-	}
-	var err error
-	if p.admin, err = dash.New(c); err != nil {
-		return err
-	}
-	p.pages = dash.Open(cfg.Admin.Listen, socket, p.log)
-	return nil
+		Route: func(target string) (verdict, rule string, err error) {
+			v, err := p.routes.Rules.DecideText(target)
+			return v.Way.String(), v.Rule, err
+		},
+	})
 }
 
 // closeAll ends what open has made.
 func (p *Proxy) closeAll() {
-	for _, ln := range p.listeners {
+	for _, ln := range slices.Concat(p.listeners, p.pages) {
 		ln.Close()
 	}
+	p.dns.close()
 	if p.mux != nil {
 		p.mux.Close(context.Background())
 	}
@@ -197,6 +205,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for _, ln := range p.pages {
 		group.Go(func() error { p.admin.Serve(ln); return nil })
 	}
+	p.dns.serve(group)
 	group.Go(func() error {
 		<-ctx.Done()
 		defer stopNode()
@@ -209,8 +218,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	p.dns.close()
 	p.front.Shutdown(ctx)
 	p.mux.Drain(ctx)
+	p.routes.Close(ctx)
 	ctx, cancel = context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	p.mux.Close(ctx)
@@ -222,6 +233,9 @@ func (p *Proxy) stop() {
 	s := p.stats
 	attrs := []any{"flows", s.Flows.Load(), "udp_flows", p.udp.Flows.Load(), "exchanges", s.Exchanges.Load(),
 		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
+	if n, blocked := p.route.Direct.Load(), p.route.Blocked.Load(); n+blocked > 0 {
+		attrs = append(attrs, "flows_direct", n, "flows_blocked", blocked)
+	}
 	attrs = append(attrs, dropped(p.udp)...)
 	p.log.Info("stopped", append(attrs, quicAttrs(p.quic)...)...)
 }

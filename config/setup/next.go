@@ -153,7 +153,8 @@ func (s *Setup) programStep(dir string, _ *plan) step {
 	return step{"Your programs:", []string{
 		"curl -x socks5h://127.0.0.1:1080 https://example.com/",
 		"install -D -m 644 " + quote(filepath.Join(dir, "proxy.pac")) + " ~/.config/relaymux/proxy.pac",
-		`echo "file://$HOME/.config/relaymux/proxy.pac"    # for a browser's automatic proxy configuration`,
+		`echo "file://$HOME/.config/relaymux/proxy.pac"    # for Firefox's automatic proxy configuration`,
+		"chromium --proxy-server=socks5://127.0.0.1:1080    # which ignores a PAC file of file://, and goes without a proxy then",
 	}}
 }
 

@@ -47,6 +47,7 @@ const (
 	DropOverflow             // the system's receive queue was full
 	DropEnded                // its flow ended while it waited
 	DropDenied               // the node's egress policy
+	DropBlocked              // a rule of [route] block
 	DropCut                  // the system gave only a part of it, or not where it ends
 	Drops                    // how many there are
 )
@@ -55,7 +56,7 @@ func (d Drop) String() string { return dropText[d] }
 
 var dropText = [Drops]string{
 	"header", "fragment", "source", "name", "quic", "stun", "too_large",
-	"queue", "stale", "relay", "socket", "overflow", "ended", "denied", "cut",
+	"queue", "stale", "relay", "socket", "overflow", "ended", "denied", "blocked", "cut",
 }
 
 // Fallback is why a train went out as single datagrams.

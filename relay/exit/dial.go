@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -115,35 +114,10 @@ func (s *tcpSession) dialFailed(err error) {
 // outcome is what a client is told about a failed dial: one of wire.Reason's
 // texts, or else the system's own word for it, and never an address.
 func outcome(err error) string {
-	reason := reasonOf(err)
+	reason := wire.ReasonOfDial(err)
 	var errno syscall.Errno
 	if reason == wire.Failed && errors.As(err, &errno) {
 		return errno.Error()
 	}
 	return reason.String()
-}
-
-// reasonOf finds the kind of a dial's failure.
-func reasonOf(err error) wire.Reason {
-	var typed *wire.DialError
-	if errors.As(err, &typed) {
-		return typed.Reason
-	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return wire.NameNotFound // whatever its servers had: no address is what it comes to
-	}
-	for _, e := range errnoReasons {
-		if errors.Is(err, e.errno) {
-			return e.reason
-		}
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return wire.TimedOut
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return wire.TimedOut
-	}
-	return wire.Failed
 }

@@ -11,6 +11,7 @@ import (
 
 	"relaymux/mux/buf"
 	"relaymux/mux/link"
+	"relaymux/mux/wire"
 )
 
 // unsentLeast is what a stream holds at least of what its client has not made room
@@ -71,7 +72,7 @@ func (t *linkTCP) dial(ctx context.Context, host string, port uint16) {
 	case t.out:
 		t.shut()
 	case !t.over:
-		t.cut(link.CodeOf(reasonOf(err)), outcome(err))
+		t.cut(link.CodeOf(wire.ReasonOfDial(err)), outcome(err))
 	}
 	t.l.schedule()
 }

@@ -146,7 +146,7 @@ func (u *linkUDP) ended(err error) {
 	switch {
 	case u.out:
 	case !u.dialed:
-		u.cut(link.CodeOf(reasonOf(err)), outcome(err))
+		u.cut(link.CodeOf(wire.ReasonOfDial(err)), outcome(err))
 	case errors.Is(err, errEvicted): // its place is taken
 		l.node.count.reaped.Add(1)
 		u.cut(link.Gone, "")

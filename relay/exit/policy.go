@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
+	"relaymux/mux/rule"
 	"relaymux/mux/wire"
 )
 
@@ -31,25 +33,24 @@ type Policy struct {
 // policy is a Policy ready to be asked.
 type policy struct {
 	allowPrivate bool
-	allow, deny  []rule
-	listen       []netip.AddrPort
-	own          ownAddrs
+	allow, deny  []rule.Rule
+	machine      rule.Machine
 }
 
 func newPolicy(p Policy) (*policy, error) {
-	allow, err := parseRules(p.Allow)
+	allow, err := rule.ParseAll(p.Allow)
 	if err != nil {
 		return nil, fmt.Errorf("allow: %w", err)
 	}
-	deny, err := parseRules(p.Deny)
+	deny, err := rule.ParseAll(p.Deny)
 	if err != nil {
 		return nil, fmt.Errorf("deny: %w", err)
 	}
-	deny = append(deny, rule{port: portSMTP})
+	deny = append(deny, rule.Rule{Port: portSMTP})
 	for _, name := range metadataNames() {
-		deny = append(deny, rule{name: name})
+		deny = append(deny, rule.Rule{Name: name})
 	}
-	return &policy{allowPrivate: p.AllowPrivate, allow: allow, deny: deny, listen: p.Listen}, nil
+	return &policy{allowPrivate: p.AllowPrivate, allow: allow, deny: deny, machine: rule.Machine{Listen: p.Listen}}, nil
 }
 
 // portSMTP is refused by default: mail from an exit is spam, and gets its address
@@ -74,17 +75,17 @@ func splitTarget(address string) (name string, port uint16, err error) {
 	if err != nil {
 		return "", 0, &wire.DialError{Reason: wire.Failed}
 	}
-	return canonicalName(host), uint16(n), nil
+	return rule.Canonical(host), uint16(n), nil
 }
 
 // checkName refuses a target before its name is resolved, if no address could
 // make a difference.
 func (p *policy) checkName(name string, port uint16) error {
 	for _, r := range p.deny {
-		if !r.matches(name, netip.Addr{}, port) {
+		if !r.Matches(name, netip.Addr{}, port) {
 			continue
 		}
-		if !p.allows(r.hasHost(), func(a rule) bool { return a.mayMatch(name, port) }) {
+		if !p.allows(r.HasHost(), func(a rule.Rule) bool { return a.MayMatch(name, port) }) {
 			return errDenied()
 		}
 	}
@@ -101,7 +102,7 @@ func (p *policy) checkAddress(name, address string) error {
 	if p.refuses(name, addr, port) {
 		return errDenied()
 	}
-	if inner, ok := embedded(addr); ok && p.refuses(name, inner, port) {
+	if inner, ok := rule.Embedded(addr); ok && p.refuses(name, inner, port) {
 		return errDenied()
 	}
 	return nil
@@ -117,7 +118,7 @@ func errDenied() error { return &wire.DialError{Reason: wire.Denied} }
 // about the host, one about a port by one about the port.
 func (p *policy) denied(name string, addr netip.Addr, port uint16) bool {
 	for _, r := range p.deny {
-		if r.matches(name, addr, port) && !p.allows(r.hasHost(), func(a rule) bool { return a.matches(name, addr, port) }) {
+		if r.Matches(name, addr, port) && !p.allows(r.HasHost(), func(a rule.Rule) bool { return a.Matches(name, addr, port) }) {
 			return true
 		}
 	}
@@ -126,11 +127,11 @@ func (p *policy) denied(name string, addr netip.Addr, port uint16) bool {
 
 // allows reports whether an entry of the allow list matches that is about the
 // host, or else about the port.
-func (p *policy) allows(host bool, matches func(rule) bool) bool {
-	return slices.ContainsFunc(p.allow, func(r rule) bool {
-		about := r.port != 0
+func (p *policy) allows(host bool, matches func(rule.Rule) bool) bool {
+	return slices.ContainsFunc(p.allow, func(r rule.Rule) bool {
+		about := r.Port != 0
 		if host {
-			about = r.hasHost()
+			about = r.HasHost()
 		}
 		return about && matches(r)
 	})
@@ -138,17 +139,20 @@ func (p *policy) allows(host bool, matches func(rule) bool) bool {
 
 // closed reports whether the address is one that no deny list needs to name.
 func (p *policy) closed(name string, addr netip.Addr, port uint16) bool {
-	if p.allows(true, func(a rule) bool { return a.matches(name, addr, port) }) {
+	if p.allows(true, func(a rule.Rule) bool { return a.Matches(name, addr, port) }) {
 		return false
 	}
-	own := p.own.has(addr)
-	for _, l := range p.listen {
-		if l.Port() == port && (l.Addr() == addr || l.Addr().IsUnspecified() && (own || addr.IsLoopback())) {
-			return true
-		}
-	}
-	if own && !p.allowPrivate {
+	if p.machine.Listens(addr, port) || p.machine.Has(addr) && !p.allowPrivate {
 		return true
 	}
-	return within(alwaysClosed, addr) || !p.allowPrivate && within(privateSpace, addr)
+	return rule.IsSpecial(addr) || !p.allowPrivate && rule.IsPrivate(addr)
+}
+
+// validName refuses what no resolver should see: the empty name, one above the
+// 253 characters of RFC 1035, control characters, spaces, and zones.
+func validName(name string) bool {
+	if name == "" || len(name) > 253 {
+		return false
+	}
+	return strings.IndexFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || c == '%' }) < 0
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"relaymux/mux/rule"
 	"relaymux/mux/wire"
 )
 
@@ -117,7 +118,7 @@ func TestPolicyRules(t *testing.T) {
 	}{
 		{Policy{Deny: []string{"example.org"}}, "example.org", "8.8.8.8", 80, true},
 		{Policy{Deny: []string{"Example.ORG."}}, "www.example.org", "8.8.8.8", 80, true},
-		{Policy{Deny: []string{"*.example.org"}}, "www.example.org", "8.8.8.8", 80, true},
+		{Policy{Deny: []string{".example.org"}}, "www.example.org", "8.8.8.8", 80, true},
 		{Policy{Deny: []string{"example.org"}}, "badexample.org", "8.8.8.8", 80, false},
 		{Policy{Deny: []string{"example.org:22"}}, "example.org", "8.8.8.8", 22, true},
 		{Policy{Deny: []string{"example.org:22"}}, "example.org", "8.8.8.8", 80, false},
@@ -166,7 +167,7 @@ func TestPolicyNameLeavesPortToAddress(t *testing.T) {
 func TestPolicyNames(t *testing.T) {
 	p := mustPolicy(t, Policy{AllowPrivate: true})
 	for _, name := range []string{"metadata.google.internal", "METADATA.google.internal.", "x.metadata.goog"} {
-		if err := p.checkName(canonicalName(name), 80); !isDenied(err) {
+		if err := p.checkName(rule.Canonical(name), 80); !isDenied(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -239,7 +240,7 @@ func TestHostile85_DialErrors(t *testing.T) {
 	for _, host := range []string{"", "a b", "fe80::1%lo", "a\x00b", "a\r\nb"} {
 		d, _ := NewDialer(Policy{})
 		_, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(host, "80"))
-		if reasonOf(err) != wire.NameNotFound {
+		if wire.ReasonOfDial(err) != wire.NameNotFound {
 			t.Errorf("host %q: %v", host, err)
 		}
 	}

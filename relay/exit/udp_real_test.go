@@ -228,6 +228,6 @@ func wantUDPDenied(t *testing.T, p Policy, host string, port uint16) {
 
 // noRoute reports whether this machine could not even ask: it has no IPv6.
 func noRoute(err error) bool {
-	r := reasonOf(err)
+	r := wire.ReasonOfDial(err)
 	return r == wire.NetUnreachable || r == wire.HostUnreachable
 }

@@ -322,7 +322,7 @@ func (u *udpSocket) finish() {
 	}
 	u.mu.Lock()
 	why := stats.DropEnded
-	if reasonOf(u.err) == wire.Denied {
+	if wire.ReasonOfDial(u.err) == wire.Denied {
 		why = stats.DropDenied
 	}
 	for len(u.early) > 0 {

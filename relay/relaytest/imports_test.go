@@ -19,14 +19,16 @@ import (
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
 	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script"},
-	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
-	"config":                         {},
+	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
+	"config":                         {"mux/rule"},
 	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"socks/dns":                      {"mux/rule"},
+	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
 	"socks/dash/top":                 {"socks/dash"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
-	"relay/exit":                     {"mux/link", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"relay/exit":                     {"mux/link", "mux/rule", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                  {},
 	"relay/doctor":                   {"config", "config/setup", "mux", "mux/gso", "mux/link", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but main imports it
 	"relay/fronted":                  {"mux/buf", "relay"},
@@ -38,6 +40,7 @@ var mayImport = map[string][]string{
 	"relay/relaytest/cmd/relaybench": {"relay/relaytest"},
 	"relay":                          {},
 	"mux/link":                       {"mux/wire", "mux/buf"},
+	"mux/rule":                       {},
 	"mux/wire":                       {},
 	"mux/gso":                        {"mux/buf", "mux/stats"},
 	"mux/buf":                        {},
@@ -66,6 +69,8 @@ var home = map[string][]string{
 	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
 	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
 	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
+	"golang.org/x/net/dns/dnsmessage":      {"socks/dns"},
+	"golang.org/x/sync/singleflight":       {"socks/dns"},
 	"golang.org/x/sync/semaphore":          {"mux"},
 	"golang.org/x/sync/errgroup":           {"config/daemon"},
 	"golang.org/x/crypto/acme":             {"relay/exit"},
@@ -75,9 +80,9 @@ var home = map[string][]string{
 	"charm.land/lipgloss/v2":               {"socks/dash/top"},
 	"golang.org/x/sys/cpu":                 {"mux/link"},
 	"golang.org/x/term":                    {""},
-	"golang.org/x/time/rate":               {"socks", "relay/exit"},
+	"golang.org/x/time/rate":               {"socks", "socks/dns", "socks/route", "relay/exit"},
 	"golang.org/x/sys/unix":                {"mux/gso"},
-	"golang.org/x/sys/windows":             {"relay/exit"},
+	"golang.org/x/sys/windows":             {"mux/wire"},
 	"net/http":                             {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
 	"os/exec":                              {},
 	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation

@@ -34,6 +34,11 @@ type Config struct {
 	UDP   *stats.UDP // of the sockets towards applications
 	QUIC  *stats.UDP // of HTTP/3
 
+	// Route says what becomes of a connection to a host:port, and which rule decides.
+	// Routed counts what the rules keep out of the tunnel.
+	Route  func(target string) (verdict, rule string, err error)
+	Routed *stats.Route
+
 	Proxies  []netip.AddrPort // where the proxy listens
 	Password bool             // it asks for one
 	Version  string
@@ -82,6 +87,9 @@ func New(c Config) (*Server, error) {
 	if c.Lines == nil {
 		c.Lines = new(Log)
 	}
+	if c.Routed == nil {
+		c.Routed = new(stats.Route)
+	}
 	s := &Server{Config: c, began: time.Now()}
 	token := c.Token
 	if token == "" {
@@ -126,6 +134,7 @@ func (s *Server) routes() http.Handler {
 	m.Handle("GET /api/status", s.private(s.serveStatus))
 	m.Handle("GET /api/log", s.private(s.serveLog))
 	m.Handle("GET /api/setup", s.private(s.serveSetup))
+	m.Handle("GET /api/route", s.private(s.serveRoute))
 	m.Handle("GET /metrics", s.private(s.serveMetrics))
 	m.Handle("POST /api/flows/{id}/close", s.writing(s.closeFlow))
 	return m

@@ -9,7 +9,9 @@ import (
 
 // servePAC serves the file by which browsers find the proxy. There is no DIRECT in it:
 // when the proxy is not there, nothing goes past it. (What is on this machine browsers
-// reach directly by themselves.)
+// reach directly by themselves.) That holds for what [route] connects to directly, too:
+// the proxy is on the same machine, so that nothing is saved, and it alone checks where
+// a name leads. What no file can help: Chromium goes without a proxy until it has one.
 func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/x-ns-proxy-autoconfig")
@@ -19,7 +21,7 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 
 // ways are the proxies as a browser that has come to that address can reach them.
 func (s *Server) ways(here netip.Addr) (list []string) {
-	for _, p := range s.reachable(here) {
+	for _, p := range near(s.Proxies, here) {
 		way := "SOCKS5 " + p.String() + "; PROXY " + p.String()
 		if s.Password {
 			way = "PROXY " + p.String() // browsers know no password of SOCKS
@@ -27,6 +29,29 @@ func (s *Server) ways(here netip.Addr) (list []string) {
 		list = append(list, way)
 	}
 	return list
+}
+
+// near are those of proxies that are at here: of several on loopback a browser on this
+// machine gets all, and none of what is for the network. If there is none, they are all
+// that can be told.
+func near(proxies []netip.AddrPort, here netip.Addr) []netip.AddrPort {
+	if !here.IsValid() {
+		here = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	var at, all []netip.AddrPort
+	for _, p := range proxies {
+		if p.Addr().IsUnspecified() {
+			p = netip.AddrPortFrom(here, p.Port())
+		}
+		all = append(all, p)
+		if p.Addr() == here || p.Addr().IsLoopback() && here.IsLoopback() {
+			at = append(at, p)
+		}
+	}
+	if len(at) == 0 {
+		return all
+	}
+	return at
 }
 
 // pac is the script for these ways, of which there is at least one. A browser opens

@@ -48,7 +48,7 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 	if len(s.Proxies) == 0 {
 		return out
 	}
-	at := s.reachable(here)[0]
+	at := near(s.Proxies, here)[0]
 	address, host, port := at.String(), at.Addr().String(), strconv.Itoa(int(at.Port()))
 	say := func(code, text string) Hint { return Hint{Code: code, Host: host, Port: port, Text: text} }
 	scheme, firefox := "socks5", "firefox"
@@ -69,21 +69,6 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 		out.Link = qrCode(link.Open)
 	}
 	return out
-}
-
-// reachable are the proxy's addresses as who has reached here can reach them.
-func (s *Server) reachable(here netip.Addr) (list []netip.AddrPort) {
-	for _, p := range s.Proxies {
-		if p.Addr().IsUnspecified() {
-			at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			if here.IsValid() {
-				at = here
-			}
-			p = netip.AddrPortFrom(at, p.Port())
-		}
-		list = append(list, p)
-	}
-	return list
 }
 
 // beyond is where other machines find the proxy, if it listens for them: where the page

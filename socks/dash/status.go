@@ -51,6 +51,11 @@ type Totals struct {
 	UDPFlows     uint64 `json:"udp_flows"`
 	UDPFlowsOpen int64  `json:"udp_flows_open"`
 
+	// By the rules of [route], TCP and UDP, and in no other count.
+	Direct     uint64 `json:"flows_direct"`
+	DirectOpen int64  `json:"flows_direct_open"`
+	Blocked    uint64 `json:"flows_blocked"`
+
 	Exchanges uint64 `json:"exchanges"` // begun
 	Polls     uint64 `json:"polls"`     // of which only asked for data
 	Ops       uint64 `json:"ops"`
@@ -245,6 +250,7 @@ func (s *Server) totals() Totals {
 	return Totals{
 		UpUDP: m.UpUDP.Load(), DownUDP: m.DownUDP.Load(), Up: m.Up.Load(), Down: m.Down.Load(),
 		Flows: m.Flows.Load(), FlowsOpen: m.FlowsOpen.Load(), UDPFlows: u.Flows.Load(), UDPFlowsOpen: u.FlowsOpen.Load(),
+		Direct: s.Routed.Direct.Load(), DirectOpen: s.Routed.DirectOpen.Load(), Blocked: s.Routed.Blocked.Load(),
 		Exchanges: m.Exchanges.Load(), Polls: m.Polls.Load(), Ops: m.Ops.Load(), Resent: m.Resent.Load(),
 		Hedged: m.Hedged.Load(), Suspected: m.Suspected.Load(), Forged: m.Forged.Load(),
 	}

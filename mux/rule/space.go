@@ -1,4 +1,4 @@
-package exit
+package rule
 
 import (
 	"net"
@@ -17,7 +17,7 @@ var (
 		"127.0.0.0/8", "::1/128", // loopback
 		"fc00::/7", "fec0::/10", // RFC 4193; site-local, RFC 3879
 	)
-	alwaysClosed = prefixes(
+	specialSpace = prefixes(
 		"0.0.0.0/8", "::/128", // "this host"
 		"169.254.0.0/16", "fe80::/10", // link-local, with the clouds' 169.254.169.254
 		"fd00:ec2::254/128", "100.100.100.200/32", // metadata of AWS and Alibaba
@@ -37,6 +37,13 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
+// IsPrivate reports whether a is of a private network, or of the machine alone.
+func IsPrivate(a netip.Addr) bool { return within(privateSpace, a) }
+
+// IsSpecial reports whether a is one that no connection to a host of the Internet, or
+// of a private network, goes to: link-local, metadata of clouds, multicast and the like.
+func IsSpecial(a netip.Addr) bool { return within(specialSpace, a) }
+
 func within(list []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }
@@ -52,9 +59,9 @@ var wrappers = [...]struct {
 	{netip.MustParsePrefix("::/96"), 12},           // compatible, RFC 4291 section 2.5.5.1
 }
 
-// embedded returns the IPv4 address that an IPv6 address leads to, if any.
+// Embedded returns the IPv4 address that an IPv6 address leads to, if any.
 // Mapped addresses (::ffff:0:0/96) are unmapped before. :: and ::1 are none.
-func embedded(a netip.Addr) (netip.Addr, bool) {
+func Embedded(a netip.Addr) (netip.Addr, bool) {
 	if !a.Is6() || a.IsUnspecified() || a.IsLoopback() {
 		return netip.Addr{}, false
 	}
@@ -67,9 +74,13 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// ownAddrs knows the addresses of this machine. They change, but rarely, and a
-// look costs as much as a dial.
-type ownAddrs struct {
+// A Machine is the one that the program runs on: its addresses, which change, but
+// rarely, and a look costs as much as a dial.
+type Machine struct {
+	// Listen are the program's own listeners. An unspecified address stands for all
+	// of the machine's.
+	Listen []netip.AddrPort
+
 	mu    sync.Mutex
 	asked time.Time
 	addrs []netip.Addr
@@ -77,13 +88,25 @@ type ownAddrs struct {
 
 const ownAddrsFor = 30 * time.Second
 
-func (o *ownAddrs) has(a netip.Addr) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.asked.IsZero() || time.Since(o.asked) > ownAddrsFor {
-		o.asked, o.addrs = time.Now(), interfaceAddrs(o.addrs)
+// Has reports whether a is an address of one of the machine's interfaces.
+func (m *Machine) Has(a netip.Addr) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.asked.IsZero() || time.Since(m.asked) > ownAddrsFor {
+		m.asked, m.addrs = time.Now(), interfaceAddrs(m.addrs)
 	}
-	return slices.Contains(o.addrs, a)
+	return slices.Contains(m.addrs, a)
+}
+
+// Listens reports whether a connection from here to a and port would arrive at the
+// program itself.
+func (m *Machine) Listens(a netip.Addr, port uint16) bool {
+	for _, l := range m.Listen {
+		if l.Port() == port && (l.Addr() == a || l.Addr().IsUnspecified() && (a.IsLoopback() || a.IsUnspecified() || m.Has(a))) {
+			return true
+		}
+	}
+	return false
 }
 
 // interfaceAddrs returns the machine's addresses, or old if it will not tell.

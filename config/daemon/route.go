@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"relaymux/config"
+	"relaymux/socks"
+	"relaymux/socks/route"
+)
+
+// directBuffer is what the system is asked to hold of a direct UDP flow until its
+// reader comes: a burst of some hundred datagrams.
+const directBuffer = 512 << 10
+
+// newRouter makes what sends flows on their ways, of which the tunnel is one.
+func newRouter(cfg *config.Config, p *Proxy) (*route.Router, error) {
+	rules, err := routes(cfg, slices.Concat(addrPorts(p.listeners), addrPorts(p.pages), p.dns.own()))
+	if err != nil {
+		return nil, err
+	}
+	sockets := trains(&cfg.UDP, p.udp)
+	sockets.Buffer = directBuffer
+	return route.New(route.Config{
+		Rules: rules, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial, OpenUDP: socks.OpenUDP(p.mux),
+		Stats: p.route, Options: sockets, Log: p.log,
+	}), nil
+}
+
+// routes are the rules of [route]. own are the listeners of this program.
+func routes(cfg *config.Config, own []netip.AddrPort) (*route.Rules, error) {
+	r := &cfg.Route
+	return route.NewRules(route.Lists{
+		Tunnel: route.List{Entries: r.Tunnel, At: r.At["tunnel"]},
+		Block:  route.List{Entries: r.Block, At: r.At["block"]},
+		Direct: route.List{Entries: r.Direct, At: r.At["direct"]},
+		Own:    own,
+	})
+}
+
+// Route says what becomes of a connection to target, a host:port, and which rule
+// decides.
+func Route(cfg *config.Config, target string) (verdict, rule string, err error) {
+	var own []netip.AddrPort
+	for _, address := range append([]string{cfg.Admin.Listen, cfg.DNS.Listen}, cfg.Proxy.Listen...) {
+		if at, err := netip.ParseAddrPort(address); err == nil {
+			own = append(own, at)
+		}
+	}
+	rules, err := routes(cfg, own)
+	if err != nil {
+		return "", "", err
+	}
+	v, err := rules.DecideText(target)
+	return v.Way.String(), v.Rule, err
+}
+
+// addrPorts are those of listeners of TCP.
+func addrPorts(listeners []net.Listener) (list []netip.AddrPort) {
+	for _, ln := range listeners {
+		if at, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
+			list = append(list, at)
+		}
+	}
+	return list
+}
