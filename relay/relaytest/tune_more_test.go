@@ -16,7 +16,7 @@ var fastShape = relayShape{rtt: 300 * time.Millisecond, jitter: 20 * time.Millis
 // was learned is told.
 func TestTune_Budget(t *testing.T) {
 	for _, by := range raced(t.Name(), tuneCarriages) {
-		for _, budget := range []int{1, 5, tune.LeastBudget, 21, 45, 70, 150, 300} {
+		for _, budget := range raced(t.Name(), []int{1, 5, tune.LeastBudget, 21, 45, 70, 150, 300}) {
 			r := tuned(t, by.config, relayShapes["narrow"], budget, nil)
 			if budget >= 70 && r.Best.Slots[r.Ways[0].Account] != 5 {
 				t.Errorf("%s, budget %d: %+v", by.name, budget, r.Best)
@@ -37,7 +37,7 @@ func TestTune_LittleBudget(t *testing.T) {
 	for _, by := range raced(t.Name(), tuneCarriages) {
 		for _, budget := range []int{tune.LeastBudget, 40, 80} {
 			r := tuned(t, by.config, fastShape, budget, nil)
-			if len(r.Advice) > 0 {
+			if r.Best.Slots[r.Ways[0].Account] != 30 || r.Best.MaxBytes != r.InUse.MaxBytes {
 				t.Errorf("%s, budget %d: %+v", by.name, budget, r.Advice)
 			}
 		}
@@ -47,7 +47,7 @@ func TestTune_LittleBudget(t *testing.T) {
 // TestTune_Interrupted: what is known by then is in the report.
 func TestTune_Interrupted(t *testing.T) {
 	for _, by := range raced(t.Name(), tuneCarriages) {
-		for _, after := range []time.Duration{time.Millisecond, 4 * time.Second, 40 * time.Second, 2 * time.Minute} {
+		for _, after := range raced(by.name, []time.Duration{time.Millisecond, 4 * time.Second, 40 * time.Second, 2 * time.Minute}) {
 			r := tuned(t, by.config, relayShapes["narrow"], tune.UsualBudget, func(_ *Stack, cancel func()) {
 				time.AfterFunc(after, cancel)
 			})

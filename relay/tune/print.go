@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -103,6 +104,9 @@ func (r *Report) writeAdvice(w io.Writer) {
 	switch {
 	case r.Pipe != "":
 		fmt.Fprintf(w, "\nEverything goes by one long exchange, through %s: neither slots nor [batch] matter. What you have is best.\n", r.Pipe)
+		return
+	case len(r.Advice) == 0 && slices.ContainsFunc(r.Comparisons, func(c *Comparison) bool { return c.Untried != "" }):
+		fmt.Fprintln(w, "\nWhat you have is best, of what was tried.")
 		return
 	case len(r.Advice) == 0 && r.Stopped == "":
 		fmt.Fprintln(w, "\nWhat you have is best.")

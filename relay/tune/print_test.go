@@ -60,6 +60,7 @@ func TestWords(t *testing.T) {
 		"5 of 30, others are refused":            {Ways: []*Way{{RTT: 1, Slots: &Slots{Asked: 30, Served: 5, Refused: 25}}}},
 		"1MiB, not 1280KiB":                      {Ways: []*Way{{RTT: 1, Body: &Body{Asked: 4 << 20, Passed: 1 << 20, Failed: 1280 << 10}}}},
 		"below 64KiB":                            {Ways: []*Way{{RTT: 1, Body: &Body{Asked: 4 << 20, Failed: 64 << 10}}}},
+		"is best, of what was tried":             {Comparisons: []*Comparison{{Untried: "x"}}},
 		"untried: the budget is too small":       {Comparisons: []*Comparison{{Change: "max_ops 50 -> 150", Untried: "the budget is too small"}}},
 		"7 of at most 9 exchanges, in 3s; stopp": {Used: 7, Budget: 9, Took: 3 * time.Second, Stopped: "x"},
 	} {
