@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/lmittmann/tint"
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
@@ -34,6 +35,7 @@ import (
 	"relaymux/config/setup"
 	"relaymux/mux/stats"
 	"relaymux/relay/script"
+	"relaymux/relay/tune"
 	"relaymux/socks/dash"
 )
 
@@ -73,7 +75,8 @@ func (a *app) main(args []string) int {
 	root.Version = programVersion()
 	root.SetVersionTemplate(versionText())
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.statusCommand(), a.topCommand(), a.routeCommand(),
+	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.tuneCommand(),
+		a.statusCommand(), a.topCommand(), a.routeCommand(),
 		a.checkCommand(), a.versionCommand())
 	root.SetArgs(args)
 	root.SetOut(a.out)
@@ -486,6 +489,61 @@ func (a *app) doctorCommand() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+func (a *app) tuneCommand() *cobra.Command {
+	var o options
+	var budget int
+	var asJSON bool
+	c := &cobra.Command{Use: "tune", Short: "measure the relays, and say which settings suit them", Args: cobra.NoArgs,
+		Long: "Measures, through your own relays and with the running proxy stopped, how many exchanges at once and how large\n" +
+			"requests they take, and tries other settings in turns with yours. It prints what is clearly better as sections\n" +
+			"of the config file, which it does not touch. Ctrl-C prints what is known by then.",
+		Example: "  relaymux tune\n  relaymux tune --budget 100 --json"}
+	o.registerConfig(c.Flags())
+	c.Flags().IntVar(&budget, "budget", tune.UsualBudget, "the most `exchanges` that it may take of the day's")
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	c.RunE = a.does(func() error {
+		if budget < tune.LeastBudget {
+			return usage("--budget must be at least %d", tune.LeastBudget)
+		}
+		if _, err := a.need(o); err != nil {
+			return err
+		}
+		cfg, err := a.load(config.Run, o)
+		if err != nil {
+			return err
+		}
+		t, err := daemon.NewTuner(cfg, a.process(a.logger(slog.LevelWarn)), budget)
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+		fmt.Fprintln(a.err, t.Statement())
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once
+		progress, done := a.bar(budget)
+		report, err := t.Run(ctx, progress)
+		done()
+		write := report.WriteText
+		if asJSON {
+			write = report.WriteJSON
+		}
+		return cmp.Or(write(a.out), err)
+	})
+	return c
+}
+
+// bar is a progress bar of so many steps, where there is a terminal.
+func (a *app) bar(steps int) (progress func(int), done func()) {
+	f, ok := a.err.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, func() {}
+	}
+	b := progressbar.NewOptions(steps, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription("exchanges"),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(40))
+	return func(n int) { _ = b.Set(n) }, func() { _ = b.Clear() } // what cannot be drawn is not missed
 }
 
 // statusCommand shows what a running proxy does, which it finds where this config has

@@ -129,14 +129,7 @@ func TestInitCarriesARequest(t *testing.T) {
 			t.Fatalf("check: %d, %s", code, text)
 		}
 	}
-	f, err := os.OpenFile(node, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteString("[node.egress]\nallow_private = true\n"); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
+	appendTo(t, node, "[node.egress]\nallow_private = true\n")
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "carried") }))
 	defer target.Close()
 
@@ -160,7 +153,20 @@ func TestInitCarriesARequest(t *testing.T) {
 	if text, code = output(t, "doctor", "--config", node); code != 0 || !strings.Contains(text, "is in use by this node") {
 		t.Errorf("doctor of a running node: %d, %s", code, text)
 	}
+	state := "[state]\ndir = \"state\"\n"
+	appendTo(t, client, state)
+	if text, code = output(t, "tune", "--config", client, "--budget", "40"); code != 0 || !strings.Contains(text, "neither slots nor [batch] matter") {
+		t.Errorf("tune straight to the node: %d, %s", code, text)
+	}
+	for _, c := range []struct{ budget, want string }{{"19", "at least 20"}, {"x", "invalid argument"}} {
+		if text, code = output(t, "tune", "--config", client, "--budget", c.budget); code != exitUsage || !strings.Contains(text, c.want) {
+			t.Errorf("tune --budget %s: %d, %s", c.budget, code, text)
+		}
+	}
 	line := started(t, "proxy on", "run", "--config", client, "--proxy", "127.0.0.1:0")
+	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.Contains(text, "stop it first") {
+		t.Errorf("tune beside the proxy: %d, %s", code, text)
+	}
 	fields := strings.Fields(line)
 	proxy := &url.URL{Scheme: "http", Host: fields[len(fields)-1]}
 	c := http.Client{Transport: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return proxy, nil }}, Timeout: 30 * time.Second}
@@ -172,6 +178,18 @@ func TestInitCarriesARequest(t *testing.T) {
 	defer resp.Body.Close()
 	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "carried" {
 		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+func appendTo(t *testing.T, file, text string) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -45,12 +45,16 @@ type Account struct {
 // label, the same in all programs that share the account, the node counts what they
 // use together; without one it does not.
 func NewAccount(slots int, label string) *Account {
-	a := &Account{slots: slots, sem: semaphore.NewWeighted(int64(slots))}
-	if label != "" {
-		sum := sha256.Sum256([]byte("relaymux account " + label))
-		a.tag = binary.BigEndian.Uint64(sum[:])
+	return &Account{slots: slots, sem: semaphore.NewWeighted(int64(slots)), tag: Tag(label)}
+}
+
+// Tag is what the node knows the account of that label by; 0 of none.
+func Tag(label string) uint64 {
+	if label == "" {
+		return 0
 	}
-	return a
+	sum := sha256.Sum256([]byte("relaymux account " + label))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // take takes a slot, if one is free and the quota has not been said to be used up.

@@ -112,12 +112,9 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 }
 
 func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
-	return mux.New(mux.Config{
-		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
-		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
-		Memory: int64(cfg.Limits.Memory), Stale: time.Duration(cfg.UDP.Stale), Log: p.log, Stats: p.stats, UDP: p.udp,
-		Link: linkOf(cfg),
-	})
+	c := muxConfig(cfg)
+	c.Deployments, c.Log, c.Stats, c.UDP = p.ds, p.log, p.stats, p.udp
+	return mux.New(c)
 }
 
 func newFront(cfg *config.Config, p *Proxy) *socks.Server {

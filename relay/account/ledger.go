@@ -26,6 +26,7 @@ type Ledger struct {
 	log  *slog.Logger
 	path string       // of the file
 	held *flock.Flock // nil: in memory only
+	why  error        // that it is, although there is a dir
 
 	mu       sync.Mutex
 	accounts map[string]*Account
@@ -71,7 +72,7 @@ func Open(dir string, log *slog.Logger) *Ledger {
 	}
 	err := l.take(dir)
 	l.load()
-	if err != nil {
+	if l.why = err; err != nil {
 		log.Warn("counts of this run's exchanges will not be kept", "file", l.path, "error", err)
 		close(l.done)
 		return l
@@ -80,8 +81,12 @@ func Open(dir string, log *slog.Logger) *Ledger {
 	return l
 }
 
-// errTaken says that the lock is another program's.
-var errTaken = errors.New("another relaymux keeps it")
+// ErrTaken says that the lock is another program's.
+var ErrTaken = errors.New("another relaymux keeps it")
+
+// Kept returns why the counts will not be kept, nil if they will, or if there is no
+// dir to keep them in.
+func (l *Ledger) Kept() error { return l.why }
 
 // take makes dir and locks the file in it. The lock is a file of its own, as
 // the other is replaced at each write.
@@ -95,7 +100,7 @@ func (l *Ledger) take(dir string) error {
 	case err != nil:
 		return err
 	case !ok:
-		return errTaken
+		return ErrTaken
 	}
 	l.held = lock
 	return nil

@@ -238,7 +238,7 @@ func TestTwoPrograms(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		second, said2 := open(dir)
 		b := second.Account("me", 30, 200)
-		if said.String() != "" || !strings.Contains(said2.String(), errTaken.Error()) || b.Used(now) < 10 {
+		if said.String() != "" || !strings.Contains(said2.String(), ErrTaken.Error()) || b.Used(now) < 10 {
 			t.Errorf("first: %s; second: %s, %d used", said, said2, b.Used(now))
 		}
 		spend(b, now, 50)

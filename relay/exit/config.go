@@ -15,7 +15,8 @@
 //	            UDP                          udp.go, udp_socket.go, udp_queue.go
 //	timing.go   when to answer               drain.go  what goes into the answer
 //
-// A TCP session to the address of udpgw ends in the node itself (udpgw.go).
+// A TCP session to the address of udpgw ends in the node itself (udpgw.go), and so does
+// one to that by which clients measure the way (yardstick.go).
 //
 // The native link (mux/link) comes under POST /tunnel/link, or in an op "link" of a
 // batch, and goes through the files link*.go:

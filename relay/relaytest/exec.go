@@ -6,11 +6,15 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // maxUpload is what Google accepts as the body of a request to a script. A
 // Worker takes twice as much, which nobody here sends.
 const maxUpload = 50 << 20
+
+// queueStep is how often an execution that waits looks for a slot.
+const queueStep = 10 * time.Millisecond
 
 // reply is what an execution ends with: an answer, a page, or nothing.
 type reply struct {
@@ -81,7 +85,15 @@ func (r *Relay) admit(d *deployment, k *Knobs, f fate, do job, body *[]byte) rep
 		r.recycle(body)
 		return reply{outcome: Status, page: statusPage, status: k.Status}
 	}
+	if k.MaxBody > 0 && len(*body) > k.MaxBody {
+		r.recycle(body)
+		return reply{outcome: TooLarge, page: statusPage, status: http.StatusRequestEntityTooLarge}
+	}
 	start, ok := d.acquire(k)
+	for !ok && k.Queue && r.ctx.Err() == nil {
+		r.wait(queueStep)
+		start, ok = d.acquire(k)
+	}
 	if !ok {
 		r.recycle(body)
 		return d.faces.busy
@@ -92,7 +104,7 @@ func (r *Relay) admit(d *deployment, k *Knobs, f fate, do job, body *[]byte) rep
 		ctx, cancel = context.WithTimeout(ctx, k.ExchangeLimit)
 	}
 	defer cancel()
-	r.wait(start)
+	r.wait(start + k.Run)
 	got := r.execute(ctx, d, k, f, do, body)
 	if got.outcome != LostBefore {
 		r.wait(f.late)

@@ -18,8 +18,8 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script"},
-	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
+	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script", "relay/tune"},
+	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3", "relay/tune"}, // puts the rest together
 	"config":                         {"mux/rule"},
 	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"relay/exit":                     {"mux/link", "mux/rule", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                  {},
 	"relay/doctor":                   {"config", "config/setup", "mux", "mux/gso", "mux/link", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but main imports it
+	"relay/tune":                     {"config", "mux", "mux/link", "mux/stats", "mux/wire", "relay", "relay/account"},                           // likewise
 	"relay/fronted":                  {"mux/buf", "relay"},
 	"relay/h3":                       {"mux/buf", "mux/gso", "relay", "relay/fronted"},
 	"relay/script":                   {},
@@ -64,6 +65,7 @@ var home = map[string][]string{
 	"github.com/letsencrypt/pebble/v2/wfe": {"relay/relaytest/testca"},
 	"github.com/miekg/dns":                 {"relay/relaytest/testca"},
 	"github.com/lmittmann/tint":            {""},
+	"github.com/schollz/progressbar/v3":    {""},
 	"github.com/spf13/cobra":               {""},
 	"github.com/spf13/pflag":               {""},
 	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
@@ -89,7 +91,7 @@ var home = map[string][]string{
 	"math/rand":                            {},          // math/rand/v2 or crypto/rand
 	"log":                                  {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                            {},
-	"encoding/json":                        {"config/setup", "relay/doctor", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
+	"encoding/json":                        {"config/setup", "relay/doctor", "relay/tune", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
 	"golang.org/x/net/context":             {},
 }
 

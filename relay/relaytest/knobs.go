@@ -19,7 +19,10 @@ type Knobs struct {
 	ColdStart, ColdAfter time.Duration
 
 	Slots         int           // executions at once, 429 beyond; 0 is no limit
+	Queue         bool          // beyond Slots executions wait, in the place of the 429
+	Run           time.Duration // that an execution takes, beside what the node takes
 	ExchangeLimit time.Duration // an execution's longest time, then an error page; 0 is no limit
+	MaxBody       int           // bytes of a request's body, 413 beyond; 0 is no limit
 	MaxAnswer     int           // bytes at which an answer is cut without a word; 0 is 50 MiB
 	Truncate      int           // cut every answer to this many bytes; 0 is not
 

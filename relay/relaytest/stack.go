@@ -89,6 +89,8 @@ type Stack struct {
 	stop   context.CancelFunc
 	socks  *socks.Server
 	ds     []mux.Deployment
+
+	settings mux.Config // of Mux
 }
 
 // NewStack starts a Stack, which the end of the test stops.
@@ -297,6 +299,7 @@ func (s *Stack) startMux() error {
 	if s.config.Mux != nil {
 		s.config.Mux(&c)
 	}
+	s.settings = c
 	s.Mux = mux.New(c)
 	return nil
 }

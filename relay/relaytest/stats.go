@@ -13,6 +13,7 @@ const (
 	QuotaUsed  Outcome = "quota"       // Knobs.QuotaPage
 	Busy       Outcome = "busy"        // 429, no free slot
 	Status     Outcome = "status"      // Knobs.Status
+	TooLarge   Outcome = "too_large"   // Knobs.MaxBody
 	LostBefore Outcome = "lost_before" // Knobs.LoseBefore
 	LostAfter  Outcome = "lost_after"  // Knobs.LoseAfter
 	TimedOut   Outcome = "timed_out"   // Knobs.ExchangeLimit
