@@ -39,7 +39,7 @@ func (l *linkLoop) begin(d *deployment, now time.Time) *linkExchange {
 func (l *linkLoop) send(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	l.number++
-	x.id, x.hold, x.keys = l.number, l.hold(d), l.keys
+	x.id, x.hold, x.keys = l.number, l.hold(d, now), l.keys
 	ask := l.ask(d, now)
 	ask.Hold, ask.Next = uint64(x.hold.Milliseconds()), x.id
 	if l.closing {

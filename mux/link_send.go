@@ -296,17 +296,35 @@ func (l *linkLoop) path(d *deployment) time.Duration {
 // enough to hold two exchanges: one would leave a gap of a round trip.
 const pushesFor = 30 * time.Second
 
-// hold is how long the node may hold an exchange by d. With a single slot it is for
-// as long as an answer may take, and no longer: it is in the way of what is said
-// next.
-func (l *linkLoop) hold(d *deployment) time.Duration {
+// hold is how long the node may hold the exchange that is about to go by d: for as long
+// as an answer may take, and no longer, if it would be in the way of what is said next.
+// That waits for a slot; and, behind a large upload, for one that upReserve lets it have.
+func (l *linkLoop) hold(d *deployment, now time.Time) time.Duration {
+	reserve := noReserve
+	if l.conn.Unsent() > heavySize {
+		reserve = holdReserve
+	}
 	switch {
-	case l.slots > 1:
+	case l.spares(d, now, reserve):
 		return d.line.hold
 	case l.expecting > 0:
 		return writeWait
 	}
 	return 0
+}
+
+// spares reports whether more than reserve slots stay free beside one of d's.
+func (l *linkLoop) spares(d *deployment, now time.Time, reserve func(*deployment) int) bool {
+	for _, e := range l.ds {
+		free := e.free() - reserve(e)
+		if e.Account == d.Account {
+			free--
+		}
+		if free > 0 && e.usable(now) {
+			return true
+		}
+	}
+	return false
 }
 
 // writeWait is how long the answer to a request is waited for where nothing can be

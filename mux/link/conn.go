@@ -238,6 +238,9 @@ func (c *Conn) SetCredit(n uint64) {
 	c.offerCredit()
 }
 
+// Unsent is how many bytes of streams wait to be sent, windows or not.
+func (c *Conn) Unsent() uint64 { return c.unsent + c.again }
+
 // Newest is when the newest of the records that are known to have arrived was sent.
 func (c *Conn) Newest() time.Time { return c.newest }
 

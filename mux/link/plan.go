@@ -120,7 +120,7 @@ func (c *Conn) Plan(now time.Time, exchange uint64, head any, l Limits) *Message
 		h.Floor, h.Streams = c.flying.first, c.low()
 		p.frame(func(dst []byte) []byte { return appendAsk(dst, h) })
 	case *Answer:
-		h.Floor, h.Pending = c.flying.first, c.unsent+c.again
+		h.Floor, h.Pending = c.flying.first, c.Unsent()
 		p.frame(func(dst []byte) []byte { return appendAnswer(dst, h) })
 	}
 	if len(c.got) > 0 {

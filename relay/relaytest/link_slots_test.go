@@ -138,6 +138,26 @@ func (w *stopwatch) longest() time.Duration {
 	return w.most
 }
 
+// TestSlots_Upload: of the exchanges that carry a large one none is held in the way of the
+// next.
+func TestSlots_Upload(t *testing.T) {
+	const size = 8 << 20
+	everySlots(t, []int{1, 2, 5, 30}, nil, func(t *testing.T, s *Stack, slots int) {
+		s.warmUp(t)
+		began, count := time.Now(), s.exchanges()
+		got := upload(size)(t, s)
+		took := time.Since(began)
+		t.Logf("%d slots: %v, %d exchanges", slots, took, count())
+		for _, f := range got.wrong {
+			t.Error(f)
+		}
+		most := map[int]time.Duration{1: 5 * rtt, 2: 5 * rtt, 5: 3 * rtt, 30: 3 * rtt}[slots]
+		if took > most {
+			t.Errorf("%d slots: the upload took %v, want %v", slots, took, most)
+		}
+	})
+}
+
 // TestSlots_OneHoldsNothing: it would be in the way.
 func TestSlots_OneHoldsNothing(t *testing.T) {
 	var w stopwatch
