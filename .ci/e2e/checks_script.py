@@ -409,6 +409,8 @@ def script_reasons(world):
             until(lambda: all(word in program.err() for word in words), 20, f"{what}: the log says {words}")  # pylint: disable=cell-var-from-loop
     for _, program, _ in told:
         program.signal()  # all at once: each waits for its connection
+    for what, program, _ in told:
+        require(program.wait(20) == 0, f"{what}: it does not stop")  # a second signal would end it at once
     return ", ".join(what for what, _, _ in told)
 
 
