@@ -15,6 +15,7 @@ import (
 func (l *linkLoop) finish(x *linkExchange) {
 	d := x.d
 	d.inFlight--
+	d.ended()
 	d.Account.inFlight.Add(-1)
 	if x.probe {
 		d.probes--
@@ -126,7 +127,9 @@ func (l *linkLoop) uploading() bool {
 // may lead to another node.
 func (l *linkLoop) verify(d *deployment) {
 	if l.hello == nil && l.conn != nil {
-		l.claims = d
+		if slices.Contains(l.ds, d) {
+			l.claims = d
+		}
 		l.shakeHands(time.Now())
 	}
 }
@@ -151,7 +154,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		return
 	}
 	l.failing = time.Time{}
-	d.proven = d.proven || x.binary
+	d.proven, d.reached = d.proven || x.binary, true
 	held := time.Duration(0)
 	if got.answer != nil {
 		held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond

@@ -12,6 +12,7 @@ import (
 func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
+	x.d.ended()
 	x.d.Account.inFlight.Add(-1)
 	if x.probe {
 		x.d.probes--

@@ -102,9 +102,12 @@ type deployment struct {
 
 	recent recent // what exchanges took of late
 
-	line   line // what the link knows of it
-	text   bool // its messages go as text although the relay is none for scripts
-	proven bool // one that went as it is was answered: who refuses others refuses them for something else
+	left func(Deployment) // not nil: it is no more, and this awaits its last exchange
+
+	line    line // what the link knows of it
+	text    bool // its messages go as text although the relay is none for scripts
+	reached bool // it has led to the link's node
+	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
 // free is how many more exchanges its account could take, by the loop's count.

@@ -92,9 +92,7 @@ func (m *Mux) Snapshot(flows int) Snapshot {
 			s.Link = l.snapshot()
 		})
 	}
-	if l := &m.loop; l.lane != nil {
-		l.lane.ask(func() { looks = append(looks, look(l.ds)...) })
-	}
+	m.loop.lane.ask(func() { looks = append(looks, look(m.loop.ds)...) })
 	for _, d := range looks {
 		a := d.of.Account
 		s.Deployments = append(s.Deployments, d.snapshot(s.At))
@@ -257,7 +255,7 @@ func (a *Account) snapshot(deployment string, now time.Time) AccountSnapshot {
 }
 
 func (l *linkLoop) snapshot() LinkSnapshot {
-	s := LinkSnapshot{Wanted: true, Failing: l.failing, Resting: l.resting.Load()}
+	s := LinkSnapshot{Wanted: len(l.ds) > 0, Failing: l.failing, Resting: l.resting.Load()}
 	if l.conn != nil {
 		s.Made, s.Streams = l.made, l.conn.Streams()
 	}
