@@ -217,6 +217,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer daemon.OnHangup(func() { a.reload(config.Run, o, log, p.Reload) })()
 		a.greet(cfg, o, p)
 		return p.Run(ctx)
 	})
@@ -262,21 +263,23 @@ func (a *app) nodeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(func() { a.reloadNode(n, o, log) })()
+		defer daemon.OnHangup(func() { a.reload(config.Node, o, log, n.Reload) })()
 		return n.Run(ctx)
 	})
 	return c
 }
 
-// reloadNode reads the node's file anew. One with a mistake changes nothing.
-func (a *app) reloadNode(n *daemon.Node, o options, log *slog.Logger) {
-	cfg, err := a.load(config.Node, o)
+// reload reads the config anew and has take go by it. One with a mistake changes
+// nothing.
+func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
+	cfg, err := a.load(role, o)
+	if err == nil {
+		err = take(cfg)
+	}
 	if err != nil {
 		_ = a.exitCode(err) // which prints every mistake
-		log.Error("the config was not read again: it has mistakes, see above")
-		return
+		log.Error("the config is as it was, for the reasons above")
 	}
-	n.Reload(cfg)
 }
 
 // ---- setting up

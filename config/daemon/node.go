@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
+	"sync"
 	"time"
 
 	"relaymux/config"
@@ -39,13 +39,6 @@ func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	return n, nil
 }
 
-// Reload takes the clients of cfg: links of those that are not there any more end at
-// once.
-func (n *Node) Reload(cfg *config.Config) {
-	n.node.SetClients(clients(cfg.Node.Clients))
-	n.log.Info("clients read again; other keys need a restart", "clients", len(cfg.Node.Clients))
-}
-
 // A Node is an exit node with its listener.
 type Node struct {
 	ln     net.Listener
@@ -54,6 +47,9 @@ type Node struct {
 	udp    *stats.UDP
 	quic   *stats.UDP // of HTTP/3
 	log    *slog.Logger
+
+	mu  sync.Mutex
+	cfg *config.Config // what is in effect
 }
 
 // newNode opens the node's port. identity is what a node without a key is known
@@ -64,13 +60,9 @@ func newNode(cfg *config.Config, identity []byte, log *slog.Logger) (*Node, erro
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
-	s := &Node{ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
-	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
-	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
-		policy.Listen = append(policy.Listen, addr)
-	}
+	s := &Node{cfg: cfg, ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
 	s.node, err = exit.New(exit.Config{
-		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policy,
+		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policyOf(c, ln),
 		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
 		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{

@@ -3,10 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,17 +28,23 @@ const drainTime = 5 * time.Second
 type Proxy struct {
 	log       *slog.Logger
 	version   string
-	listeners []net.Listener
 	pages     []net.Listener // of admin
 	admin     *dash.Server
 	ledger    *account.Ledger
 	front     *socks.Server
 	mux       *mux.Mux
-	ds        []mux.Deployment
 	stats     *stats.Mux
 	udp       *stats.UDP
-	quic      *stats.UDP // of HTTP/3
-	node      *Node      // nil: it is elsewhere
+	quic      *stats.UDP  // of HTTP/3
+	node      *Node       // nil: it is elsewhere
+	confirmed atomic.Bool // applications hear of success once there is one
+
+	mu        sync.Mutex     // guards what follows, which Reload changes
+	cfg       *config.Config // what is in effect
+	fleet     *fleet
+	listeners []port
+	group     *errgroup.Group // of Run; nil before
+	stopping  bool
 }
 
 // Process is what a daemon has of the process that it is.
@@ -50,7 +56,7 @@ type Process struct {
 
 // NewProxy opens the ports of the proxy that cfg describes. It takes over cfg.
 func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
-	p := &Proxy{log: in.Log, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
+	p := &Proxy{cfg: cfg, log: in.Log, version: in.Version, stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP)}
 	err := p.open(cfg, in)
 	if err != nil {
 		p.closeAll()
@@ -71,31 +77,33 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 		}
 		stateDir = "" // what an embedded node serves uses up no quota
 	case len(cfg.Deployments) == 0:
-		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
+		return errNoDeployment
 	default:
 		boundHeap(int64(cfg.Limits.Memory))
 		leaveOne()
 	}
-	if p.ds, err = Deployments(cfg, in.Log, p.quic); err != nil {
+	if p.fleet, err = newFleet(cfg, nil, in.Log, p.quic); err != nil {
 		return err
 	}
 	p.ledger = account.Open(stateDir, in.Log)
-	count(cfg, p.ds, p.ledger)
-	for _, addr := range cfg.Proxy.Listen {
-		ln, err := net.Listen("tcp", addr)
+	p.fleet.count(p.ledger)
+	for _, at := range cfg.Proxy.Listen {
+		ln, err := listen(at)
 		if err != nil {
-			return fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
+			return err
 		}
-		p.listeners = append(p.listeners, ln)
+		p.listeners = append(p.listeners, port{at, ln})
 	}
 	p.mux = newMux(cfg, p)
 	p.front = newFront(cfg, p)
 	return p.openAdmin(cfg, config.AdminSocket(cfg, in.Environ))
 }
 
+var errNoDeployment = errors.New("the config has no [[deployment]]: nothing to carry connections through")
+
 func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
 	return mux.New(mux.Config{
-		Deployments: p.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
+		Deployments: p.fleet.ds, MaxOps: cfg.Batch.MaxOps, MaxBytes: int(cfg.Batch.MaxBytes),
 		CoalesceStep: time.Duration(cfg.Batch.CoalesceStep), CoalesceMax: time.Duration(cfg.Batch.CoalesceMax),
 		Memory: int64(cfg.Limits.Memory), Stale: time.Duration(cfg.UDP.Stale), Log: p.log, Stats: p.stats, UDP: p.udp,
 		Link: linkOf(cfg),
@@ -103,14 +111,19 @@ func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
 }
 
 func newFront(cfg *config.Config, p *Proxy) *socks.Server {
-	var users []socks.User
-	for _, u := range cfg.Proxy.Users {
-		users = append(users, socks.User{Name: u.Name, Password: u.Password.Reveal()})
-	}
 	sockets := trains(&cfg.UDP, p.udp)
 	sockets.Buffer = 1 << 20
+	p.confirmed.Store(cfg.Proxy.Connect == config.Confirmed)
+	optimistic, confirmed := socks.Carry(p.mux, false), socks.Carry(p.mux, true)
 	return socks.New(socks.Config{
-		Users: users, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial,
+		Users: users(cfg), Dial: p.mux.Dial,
+		Handle: func(ctx context.Context, r *socks.Request) {
+			if p.confirmed.Load() {
+				confirmed(ctx, r)
+			} else {
+				optimistic(ctx, r)
+			}
+		},
 		MaxConns: cfg.Limits.Connections, Log: p.log,
 		UDP: &socks.UDP{
 			Open:      socks.OpenUDP(p.mux),
@@ -127,12 +140,7 @@ func (p *Proxy) openAdmin(cfg *config.Config, socket string) error {
 	c := dash.Config{
 		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic,
 		Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
-		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log,
-	}
-	for _, ln := range p.listeners {
-		if at, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
-			c.Proxies = append(c.Proxies, at)
-		}
+		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Proxies: p.proxies(),
 	}
 	var err error
 	if p.admin, err = dash.New(c); err != nil {
@@ -159,21 +167,32 @@ func (p *Proxy) closeAll() {
 }
 
 // Addrs are where the proxy listens.
-func (p *Proxy) Addrs() []net.Addr { return addrs(p.listeners) }
+func (p *Proxy) Addrs() (list []net.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ln := range p.listeners {
+		list = append(list, ln.Addr())
+	}
+	return list
+}
 
 // Pages are where the admin page listens; a Unix socket is among them.
-func (p *Proxy) Pages() []net.Addr { return addrs(p.pages) }
-
-func addrs(listeners []net.Listener) (list []net.Addr) {
-	for _, ln := range listeners {
+func (p *Proxy) Pages() (list []net.Addr) {
+	for _, ln := range p.pages {
 		list = append(list, ln.Addr())
 	}
 	return list
 }
 
 // Names are those of the deployments.
-func (p *Proxy) Names() (names []string) {
-	for _, d := range p.ds {
+func (p *Proxy) Names() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names()
+}
+
+func (p *Proxy) names() (names []string) {
+	for _, d := range p.fleet.ds {
 		names = append(names, d.Name)
 	}
 	return names
@@ -188,9 +207,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if p.node != nil {
 		group.Go(func() error { return p.node.Run(nodeCtx) })
 	}
+	p.mu.Lock()
+	p.group = group
 	for _, ln := range p.listeners {
-		group.Go(func() error { return p.front.Serve(ln) })
+		p.serve(ln)
 	}
+	p.mu.Unlock()
 	for _, ln := range p.pages {
 		group.Go(func() error { p.admin.Serve(ln); return nil })
 	}
@@ -204,6 +226,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 }
 
 func (p *Proxy) stop() {
+	p.mu.Lock()
+	p.stopping = true // nothing is reloaded any more
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	p.front.Shutdown(ctx)
@@ -211,9 +236,7 @@ func (p *Proxy) stop() {
 	ctx, cancel = context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	p.mux.Close(ctx)
-	for _, d := range p.ds {
-		d.Transport.Close()
-	}
+	p.fleet.close(nil)
 	p.ledger.Close()
 	p.admin.Close()
 	s := p.stats

@@ -63,8 +63,9 @@ func (l *leavers) has(d mux.Deployment) bool {
 }
 
 // changes puts deployments in the place of others, again and again, while something
-// goes on, and checks that who is gone takes nothing and is let go.
-func changes(t *testing.T, s *Stack, pause time.Duration, sets ...[]mux.Deployment) {
+// goes on. What it returns checks that who is gone has taken nothing since, and was let
+// go.
+func changes(t *testing.T, s *Stack, pause time.Duration, sets ...[]mux.Deployment) (settled func()) {
 	t.Helper()
 	var out leavers
 	gone := map[string][]mux.Deployment{}
@@ -86,8 +87,16 @@ func changes(t *testing.T, s *Stack, pause time.Duration, sets ...[]mux.Deployme
 			}
 		}
 	}
-	time.Sleep(2 * time.Minute)
-	synctest.Wait()
+	return func() {
+		t.Helper()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		wantGone(t, &out, gone, counts, sets[len(sets)-1])
+	}
+}
+
+func wantGone(t *testing.T, out *leavers, gone map[string][]mux.Deployment, counts map[relay.Transport]int64, stay []mux.Deployment) {
+	t.Helper()
 	for _, list := range gone {
 		for _, d := range list {
 			if n := begun(d); n != counts[d.Transport] {
@@ -98,7 +107,7 @@ func changes(t *testing.T, s *Stack, pause time.Duration, sets ...[]mux.Deployme
 			}
 		}
 	}
-	for _, d := range sets[len(sets)-1] {
+	for _, d := range stay {
 		if out.has(d) {
 			t.Errorf("%s was let go", d.Name)
 		}
@@ -124,8 +133,9 @@ func TestDeploymentsChange(t *testing.T) {
 				var l load
 				l.begin(t, s, size, 10*time.Minute)
 				a, b, c, d := s.renewed(0), s.renewed(1), s.renewed(0), s.renewed(1)
-				changes(t, s, 2*time.Second, []mux.Deployment{a, b}, []mux.Deployment{b}, []mux.Deployment{b, c}, []mux.Deployment{c}, []mux.Deployment{d, c})
+				settled := changes(t, s, 2*time.Second, []mux.Deployment{a, b}, []mux.Deployment{b}, []mux.Deployment{b, c}, []mux.Deployment{c}, []mux.Deployment{d, c})
 				l.want(size)
+				settled()
 				if n := s.Stats.Forged.Load(); n != 0 {
 					t.Errorf("%d records were not taken", n)
 				}
@@ -154,9 +164,10 @@ func TestDeploymentsChangeUnderAPipe(t *testing.T) {
 			}
 		}()
 		a, b, d := s.renewed(0), s.renewed(0), s.renewed(0)
-		changes(t, s, 3*time.Second, []mux.Deployment{a}, []mux.Deployment{b}, []mux.Deployment{d, b}, []mux.Deployment{d})
+		settled := changes(t, s, 3*time.Second, []mux.Deployment{a}, []mux.Deployment{b}, []mux.Deployment{d, b}, []mux.Deployment{d})
 		close(stop)
 		<-done
+		settled()
 		if o.pipes.Load() < 4 {
 			t.Errorf("%d pipes, of four deployments", o.pipes.Load())
 		}

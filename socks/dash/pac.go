@@ -19,7 +19,8 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 
 // ways are the proxies as a browser that has come to that address can reach them.
 func (s *Server) ways(here netip.Addr) (list []string) {
-	for _, p := range s.Proxies {
+	proxy := s.proxy.Load()
+	for _, p := range proxy.Listen {
 		if p.Addr().IsUnspecified() {
 			at := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 			if here.IsValid() {
@@ -28,7 +29,7 @@ func (s *Server) ways(here netip.Addr) (list []string) {
 			p = netip.AddrPortFrom(at, p.Port())
 		}
 		way := "SOCKS5 " + p.String() + "; PROXY " + p.String()
-		if s.Password {
+		if proxy.Password {
 			way = "PROXY " + p.String() // browsers know no password of SOCKS
 		}
 		list = append(list, way)
