@@ -217,7 +217,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(func() { a.reload(config.Run, o, log, p.Reload) })()
+		defer daemon.OnHangup(log, func() { a.reload(config.Run, o, log, p.Reload) })()
 		a.greet(cfg, o, p)
 		return p.Run(ctx)
 	})
@@ -263,7 +263,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(func() { a.reload(config.Node, o, log, n.Reload) })()
+		defer daemon.OnHangup(log, func() { a.reload(config.Node, o, log, n.Reload) })()
 		return n.Run(ctx)
 	})
 	return c

@@ -1,6 +1,8 @@
 package mux
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -138,4 +140,23 @@ func (l *linkLoop) setDeployments(list []Deployment, left func(Deployment)) {
 		f.side.fail(l.down())
 		l.attend(f)
 	}
+}
+
+// Alive returns nil as soon as both loops, without which nothing goes on, have answered,
+// or else when ctx is done an error. Loops that have ended need not answer.
+func (m *Mux) Alive(ctx context.Context) error {
+	if err := m.loop.lane.answers(ctx); err != nil || m.link == nil {
+		return err
+	}
+	return m.link.lane.answers(ctx)
+}
+
+func (ln *lane) answers(ctx context.Context) error {
+	select {
+	case ln.look <- func() {}:
+	case <-ln.gone:
+	case <-ctx.Done():
+		return fmt.Errorf("the loop of the mux does not answer: %w", context.Cause(ctx))
+	}
+	return nil
 }

@@ -104,6 +104,17 @@ func clients(list []config.Client) []link.Client {
 
 // Run serves until ctx ends.
 func (n *Node) Run(ctx context.Context) error {
+	defer supervise(ctx, n.log, n.node.Alive, n.status)()
+	return n.serve(ctx)
+}
+
+// status is what the node does, in a line.
+func (n *Node) status() string {
+	s := n.node.Stats()
+	return fmt.Sprintf("%d links with %d streams, %d sessions of the JSON wire", s.Links, s.LinkStreams, s.Sessions)
+}
+
+func (n *Node) serve(ctx context.Context) error {
 	err := n.server.Serve(ctx, n.ln)
 	n.node.Close()
 	attrs := []any{"dials", n.node.Stats().Dials, "udp_sessions", n.udp.Flows.Load()}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -205,7 +206,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	nodeCtx, stopNode := context.WithCancel(context.Background())
 	defer stopNode()
 	if p.node != nil {
-		group.Go(func() error { return p.node.Run(nodeCtx) })
+		group.Go(func() error { return p.node.serve(nodeCtx) })
 	}
 	p.mu.Lock()
 	p.group = group
@@ -213,6 +214,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		p.serve(ln)
 	}
 	p.mu.Unlock()
+	defer supervise(ctx, p.log, p.mux.Alive, p.status)()
 	for _, ln := range p.pages {
 		group.Go(func() error { p.admin.Serve(ln); return nil })
 	}
@@ -244,6 +246,19 @@ func (p *Proxy) stop() {
 		"of_which_polls", s.Polls.Load(), "ops", s.Ops.Load(), "up_bytes", s.Up.Load(), "down_bytes", s.Down.Load()}
 	attrs = append(attrs, dropped(p.udp)...)
 	p.log.Info("stopped", append(attrs, quicAttrs(p.quic)...)...)
+}
+
+// status is what the proxy does, in a line.
+func (p *Proxy) status() string {
+	s := p.mux.Snapshot(0)
+	work := 0
+	for _, d := range s.Deployments {
+		if d.Until.IsZero() {
+			work++
+		}
+	}
+	return fmt.Sprintf("%d connections and %d UDP flows are open, %d of %d deployments work",
+		p.stats.FlowsOpen.Load(), p.udp.FlowsOpen.Load(), work, len(s.Deployments))
 }
 
 // dropped are the counts of datagrams that were not carried, by reason.

@@ -1,6 +1,7 @@
 package exit
 
 import (
+	"context"
 	"fmt"
 
 	"golang.org/x/time/rate"
@@ -51,4 +52,36 @@ func dialLimiter(perSecond float64) *rate.Limiter {
 		return rate.NewLimiter(rate.Inf, 0)
 	}
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
+}
+
+// Alive returns nil as soon as everything that requests have to take has been taken, or
+// else when ctx is done an error.
+func (n *Node) Alive(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.Stats()
+		n.Clients()
+		for _, l := range n.links.every() {
+			l.answers()
+		}
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the node does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// answers returns as soon as l can be had.
+func (l *linkEnd) answers() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+}
+
+func (t *links) every() []*linkEnd {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.list()
 }

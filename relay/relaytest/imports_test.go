@@ -45,36 +45,37 @@ var mayImport = map[string][]string{
 // home is where an outside package may be imported, and nowhere else, so that
 // what it does can be done otherwise by changing one package.
 var home = map[string][]string{
-	"github.com/BurntSushi/toml":           {"config", "config/setup"}, // setup reads what others wrote
-	"github.com/armon/go-socks5":           {"socks"},
-	"github.com/valyala/bytebufferpool":    {"mux/buf"},
-	"github.com/emmansun/base64":           {"mux/wire"},
-	"github.com/gofrs/flock":               {"relay/account"},
-	"github.com/flynn/noise":               {"mux/link"},
-	"github.com/klauspost/compress/gzip":   {"relay/exit"},
-	"github.com/klauspost/compress/zstd":   {"relay/exit"},
-	"github.com/lmittmann/tint":            {""},
-	"github.com/spf13/cobra":               {""},
-	"github.com/spf13/pflag":               {""},
-	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
-	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
-	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
-	"golang.org/x/sync/semaphore":          {"mux"},
-	"golang.org/x/sync/errgroup":           {"config/daemon"},
-	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
-	"golang.org/x/sys/cpu":                 {"mux/link"},
-	"golang.org/x/term":                    {""},
-	"golang.org/x/time/rate":               {"socks", "relay/exit"},
-	"golang.org/x/sys/unix":                {"mux/gso"},
-	"golang.org/x/sys/windows":             {"relay/exit"},
-	"net/http":                             {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
-	"os/exec":                              {},
-	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation
-	"math/rand":                            {},          // math/rand/v2 or crypto/rand
-	"log":                                  {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
-	"io/ioutil":                            {},
-	"encoding/json":                        {"config/setup", "relay/doctor", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
-	"golang.org/x/net/context":             {},
+	"github.com/BurntSushi/toml":              {"config", "config/setup"}, // setup reads what others wrote
+	"github.com/armon/go-socks5":              {"socks"},
+	"github.com/valyala/bytebufferpool":       {"mux/buf"},
+	"github.com/emmansun/base64":              {"mux/wire"},
+	"github.com/coreos/go-systemd/v22/daemon": {"config/daemon"},
+	"github.com/gofrs/flock":                  {"relay/account"},
+	"github.com/flynn/noise":                  {"mux/link"},
+	"github.com/klauspost/compress/gzip":      {"relay/exit"},
+	"github.com/klauspost/compress/zstd":      {"relay/exit"},
+	"github.com/lmittmann/tint":               {""},
+	"github.com/spf13/cobra":                  {""},
+	"github.com/spf13/pflag":                  {""},
+	"github.com/quic-go/quic-go":              {"relay/h3", "relay/exit"},
+	"github.com/quic-go/quic-go/http3":        {"relay/h3", "relay/exit"},
+	"golang.org/x/net/ipv4":                   {"mux/gso"}, // the message that quic-go has filled
+	"golang.org/x/sync/semaphore":             {"mux"},
+	"golang.org/x/sync/errgroup":              {"config/daemon"},
+	"golang.org/x/crypto/chacha20poly1305":    {"mux/link"},
+	"golang.org/x/sys/cpu":                    {"mux/link"},
+	"golang.org/x/term":                       {""},
+	"golang.org/x/time/rate":                  {"socks", "relay/exit"},
+	"golang.org/x/sys/unix":                   {"mux/gso"},
+	"golang.org/x/sys/windows":                {"relay/exit"},
+	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
+	"os/exec":                                 {},
+	"unsafe":                                  {"mux/gso"}, // recvmsg and sendmmsg without allocation
+	"math/rand":                               {},          // math/rand/v2 or crypto/rand
+	"log":                                     {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
+	"io/ioutil":                               {},
+	"encoding/json":                           {"config/setup", "relay/doctor", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
+	"golang.org/x/net/context":                {},
 }
 
 func TestImports(t *testing.T) {
