@@ -291,3 +291,42 @@ func TestNodeReload(t *testing.T) {
 		t.Error("a private address is reached though it is not allowed any more")
 	}
 }
+
+// TestExec: a program gets the variables of the proxy, and its exit code is the
+// command's; without a proxy it does not run.
+func TestExec(t *testing.T) {
+	if text, code := output(t, "exec", "--proxy", "127.0.0.1:1", "no-such-program"); code != exitFailed || !strings.Contains(text, "the proxy does not answer") {
+		t.Errorf("without a proxy: %d, %s", code, text)
+	}
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
+	at := address(p.await("proxy on"))
+	if text, code := output(t, "exec", "--proxy", at, "no-such-program"); code != 127 {
+		t.Errorf("no program: %d, %s", code, text)
+	}
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	text, code := output(t, "exec", "--proxy", at, "--", sh, "-c", `echo "$1 $http_proxy $ALL_PROXY"; exit 7`, "sh", "--user")
+	if want := "--user http://" + at + " socks5h://" + at + "\n"; text != want || code != 7 {
+		t.Errorf("%d, %q, want %q", code, text, want)
+	}
+}
+
+// TestEnv: the password is printed only if that is asked for.
+func TestEnv(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	const word = "a word of the test"
+	text := "[proxy]\nusers = [{name = \"ann\", password = \"" + word + "\"}]\n[[deployment]]\nurl = \"https://node.example\"\n" +
+		"[link]\nsecret = \"a secret of the test: 9f8e7d6c5b4a3\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, code := output(t, "env", "--config", file); code != exitUsage || strings.Contains(text, "test") {
+		t.Errorf("%d, %s", code, text)
+	}
+	text, code := output(t, "env", "--config", file, "--with-password", "--shell", "sh")
+	if code != 0 || !strings.Contains(text, "export https_proxy='http://ann:"+url.PathEscape(word)+"@127.0.0.1:1080'\n") {
+		t.Errorf("%d, %s", code, text)
+	}
+}

@@ -18,9 +18,10 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "mux/stats", "relay/script"},
+	"":                               {"config", "config/daemon", "config/environ", "config/setup", "socks/dash", "mux/stats", "relay/script"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3"}, // puts the rest together
 	"config":                         {},
+	"config/environ":                 {"config"},
 	"config/setup":                   {"config"},
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/stats", "relay"},
@@ -69,10 +70,10 @@ var home = map[string][]string{
 	"golang.org/x/sys/unix":                   {"mux/gso"},
 	"golang.org/x/sys/windows":                {"relay/exit"},
 	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
-	"os/exec":                                 {},
-	"unsafe":                                  {"mux/gso"}, // recvmsg and sendmmsg without allocation
-	"math/rand":                               {},          // math/rand/v2 or crypto/rand
-	"log":                                     {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
+	"os/exec":                                 {"config/environ"}, // which runs what it is told to
+	"unsafe":                                  {"mux/gso"},        // recvmsg and sendmmsg without allocation
+	"math/rand":                               {},                 // math/rand/v2 or crypto/rand
+	"log":                                     {"socks"},          // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                               {},
 	"encoding/json":                           {"config/setup", "relay/doctor", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
 	"golang.org/x/net/context":                {},
