@@ -469,6 +469,7 @@ func (a *app) statusCommand() *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: cobra.NoArgs}
 	o.registerConfig(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
+	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing: the exit code is 0 if a proxy runs, else 1")
 	c.Flags().BoolVar(&v.Watch, "watch", false, "again every two seconds, until Ctrl-C")
 	c.Flags().Func("admin", "the `address` of the admin page, instead of that in the config", func(address string) error {
 		o.flags["admin"] = address

@@ -20,6 +20,7 @@ import checks_dash
 import checks_life
 import checks_limits
 import checks_link
+import checks_package
 import checks_path
 import checks_script
 import checks_udp
@@ -29,7 +30,7 @@ from world import Tools, World, most_files
 
 def main(arguments):
     relaymux, relayemu, *wanted = arguments
-    checks = [check for module in (checks_clients, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_path,
+    checks = [check for module in (checks_clients, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_package, checks_path,
                                    checks_script, checks_udp)
               for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
     most_files()
