@@ -33,6 +33,7 @@ type Node struct {
 	links   links
 	sockets udpSockets // TCP has the rest of the sessions to itself
 	began   time.Time
+	visits  visits
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
@@ -72,6 +73,7 @@ func New(c Config) (*Node, error) {
 		udp:         c.UDP,
 		sockets:     udpSockets{most: socketsOf(c.Streams), all: make(map[*udpSocket]struct{})},
 		began:       time.Now(),
+		visits:      newVisits(),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
