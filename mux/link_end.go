@@ -148,7 +148,10 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		if l.failing.IsZero() {
 			l.failing = now
 		}
-		d.failedBy(l.m.log, f, x.took, x.bodyLen)
+		// Who does not know the link any more is a node that began anew, if a handshake
+		// proves it; if not, the failure of that is told.
+		rumour := !x.hello && (x.unknown || f.Kind == relay.Refused)
+		d.failedBy(l.m.log, f, x.took, x.bodyLen, l.ds, rumour)
 		l.rest(now)
 		l.pollAt, l.report = now, true // the node sends what was in it as soon as it knows
 		return

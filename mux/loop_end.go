@@ -35,7 +35,7 @@ func (l *loop) finish(x *exchange) {
 func (l *loop) judge(x *exchange) {
 	d := x.d
 	if x.failure != nil {
-		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen)
+		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen, l.ds, false)
 		return
 	}
 	d.worked(l.m.log, x.began, x.took, x.poll)
