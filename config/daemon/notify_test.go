@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,28 +17,30 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = 10 * time.Second
 		ctx, cancel := context.WithCancel(t.Context())
-		hangs, pats := false, 0
+		var hangs atomic.Bool
+		var pats atomic.Int32
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			watch(ctx, slog.New(slog.DiscardHandler), every, func(ctx context.Context) error {
-				if !hangs {
+				if !hangs.Load() {
 					return nil
 				}
 				<-ctx.Done()
 				return errors.New("it hangs")
-			}, func() { pats++ })
+			}, func() { pats.Add(1) })
 		}()
 		for _, c := range []struct {
 			hangs bool
-			least int
-			most  int
+			least int32
+			most  int32
 		}{{false, 10, 11}, {true, 0, 1}, {false, 9, 11}} {
-			hangs, pats = c.hangs, 0
+			hangs.Store(c.hangs)
+			pats.Store(0)
 			time.Sleep(10*every + every/2)
 			synctest.Wait()
-			if pats < c.least || pats > c.most {
-				t.Errorf("hangs %v: it was alive %d times in ten", c.hangs, pats)
+			if n := pats.Load(); n < c.least || n > c.most {
+				t.Errorf("hangs %v: it was alive %d times in ten", c.hangs, n)
 			}
 		}
 		cancel()
