@@ -7,6 +7,7 @@ VERSION != git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS = -s -w -X main.version=$(VERSION)
 BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle darwin/arm64 windows/amd64 freebsd/amd64
+RELEASES  = linux/amd64 linux/arm64 linux/armv7 linux/mipsle linux/386 darwin/arm64 darwin/amd64 windows/amd64
 FUZZTIME = 30s
 
 build:
@@ -57,7 +58,20 @@ cross:
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go vet ./...
 	CGO_ENABLED=0 GOOS=linux GOARCH=mipsle go vet ./...
 
+# What there is to download, in dist, with checksums. The same commit and the same Go
+# make the same bytes, wherever they are built. Routers' mipsle has no floating point.
+dist:
+	rm -rf dist && mkdir dist
+	for p in $(RELEASES); do \
+		os=$${p%/*} arch=$${p#*/}; \
+		name=dist/relaymux_$(VERSION)_$${os}_$$arch; \
+		test $$os != windows || name=$$name.exe; \
+		echo "$$name"; \
+		GOOS=$$os GOARCH=$${arch%v7} GOARM=7 GOMIPS=softfloat $(BUILD) -buildvcs=false -o $$name . || exit 1; \
+	done
+	cd dist && { sha256sum relaymux_* || shasum -a 256 relaymux_*; } >SHA256SUMS
+
 clean:
 	rm -rf relaymux dist
 
-.PHONY: build run test race fuzz e2e bench soak lint cross clean
+.PHONY: build run test race fuzz e2e bench soak lint cross dist clean

@@ -32,6 +32,7 @@ import (
 
 	"relaymux/config"
 	"relaymux/config/daemon"
+	"relaymux/config/environ"
 	"relaymux/config/setup"
 	"relaymux/mux/stats"
 	"relaymux/relay/script"
@@ -76,8 +77,7 @@ func (a *app) main(args []string) int {
 	root.SetVersionTemplate(versionText())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.tuneCommand(),
-		a.statusCommand(), a.topCommand(), a.routeCommand(),
-		a.checkCommand(), a.versionCommand())
+		a.statusCommand(), a.topCommand(), a.routeCommand(), a.checkCommand(), a.envCommand(), a.execCommand(), a.versionCommand())
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -87,11 +87,14 @@ func (a *app) main(args []string) int {
 func (a *app) exitCode(err error) int {
 	var bad *config.Error
 	var wrong *setup.UsageError
+	var of *exitOf
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errBroken):
 		return exitFailed
+	case errors.As(err, &of):
+		return of.code
 	case errors.As(err, &bad):
 		for _, p := range bad.Problems() {
 			fmt.Fprintln(a.err, p)
@@ -109,6 +112,11 @@ var (
 	errUsage  = errors.New("usage")
 	errBroken = errors.New("something is broken") // the doctor has told it
 )
+
+// exitOf is the exit code of a program that was run.
+type exitOf struct{ code int }
+
+func (e *exitOf) Error() string { return fmt.Sprint("exit code ", e.code) }
 
 // usage is an error of how a command was called.
 func usage(format string, args ...any) error {
@@ -220,6 +228,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer daemon.OnHangup(log, func() { a.reload(config.Run, o, log, p.Reload) })()
 		a.greet(cfg, o, p)
 		return p.Run(ctx)
 	})
@@ -268,21 +277,23 @@ func (a *app) nodeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(func() { a.reloadNode(n, o, log) })()
+		defer daemon.OnHangup(log, func() { a.reload(config.Node, o, log, n.Reload) })()
 		return n.Run(ctx)
 	})
 	return c
 }
 
-// reloadNode reads the node's file anew. One with a mistake changes nothing.
-func (a *app) reloadNode(n *daemon.Node, o options, log *slog.Logger) {
-	cfg, err := a.load(config.Node, o)
+// reload reads the config anew and has take go by it. One with a mistake changes
+// nothing.
+func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
+	cfg, err := a.load(role, o)
+	if err == nil {
+		err = take(cfg)
+	}
 	if err != nil {
 		_ = a.exitCode(err) // which prints every mistake
-		log.Error("the config was not read again: it has mistakes, see above")
-		return
+		log.Error("the config is as it was, for the reasons above")
 	}
-	n.Reload(cfg)
 }
 
 // ---- setting up
@@ -554,6 +565,7 @@ func (a *app) statusCommand() *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: cobra.NoArgs}
 	o.registerAdmin(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
+	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing: the exit code is 0 if a proxy runs, else 1")
 	c.Flags().BoolVar(&v.Watch, "watch", false, "again every two seconds, until Ctrl-C")
 	c.RunE = a.does(func() error {
 		client, err := a.adminClient(o)
@@ -564,5 +576,94 @@ func (a *app) statusCommand() *cobra.Command {
 		defer stop()
 		return client.Show(ctx, a.out, v)
 	})
+	return c
+}
+
+// ---- programs that use the proxy
+
+// registerProxy declares the flags of which proxy a command is about.
+func (o *options) registerProxy(fs *pflag.FlagSet, user *string) {
+	o.registerConfig(fs)
+	fs.StringVar(user, "user", "", "the `name` of the user in the config whose password is shown to the proxy; default the first")
+	fs.Func("proxy", "the `address` of the proxy, instead of that in the config", func(address string) error {
+		o.flags["proxy"] = address
+		return nil
+	})
+}
+
+// proxyOf is the proxy that the config describes, with the password of user.
+func (a *app) proxyOf(o options, user string) (environ.Proxy, error) {
+	cfg, err := a.load(config.Run, o)
+	if err != nil {
+		return environ.Proxy{}, err
+	}
+	p, err := environ.Of(cfg, user)
+	if err != nil {
+		return p, usage("%w", err)
+	}
+	return p, nil
+}
+
+func (a *app) envCommand() *cobra.Command {
+	var o options
+	var user string
+	var withPassword bool
+	shell := environ.ShellOf(os.Getenv("SHELL"), runtime.GOOS)
+	c := &cobra.Command{Use: "env", Short: "print what has a shell's programs use the proxy", Args: cobra.NoArgs,
+		Example: "  eval \"$(relaymux env)\"\n  relaymux env --shell fish | source\n  relaymux env --shell powershell | Out-String | Invoke-Expression"}
+	o.registerProxy(c.Flags(), &user)
+	c.Flags().StringVar(&shell, "shell", shell, "sh, fish or powershell")
+	c.Flags().BoolVar(&withPassword, "with-password", false, "print the password of proxy.users as well, which the shell and all its programs then know")
+	_ = c.RegisterFlagCompletionFunc("shell", cobra.FixedCompletions(environ.Shells(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	c.RunE = a.does(func() error {
+		if !slices.Contains(environ.Shells(), shell) {
+			return usage("--shell must be one of %s", strings.Join(environ.Shells(), ", "))
+		}
+		p, err := a.proxyOf(o, user)
+		if err != nil {
+			return err
+		}
+		if p.User != "" && !withPassword {
+			return usage("the proxy asks for a password, which all programs of the shell would know: --with-password prints it, " +
+				"and relaymux exec tells it to one program only")
+		}
+		return p.Write(a.out, shell)
+	})
+	return c
+}
+
+func (a *app) execCommand() *cobra.Command {
+	var o options
+	var user string
+	c := &cobra.Command{Use: "exec [flags] [--] COMMAND [ARGUMENT]...", Short: "run a program that uses the proxy",
+		Long: "Runs a program with http_proxy, https_proxy, all_proxy and no_proxy, in both cases, in its environment. The password\n" +
+			"of proxy.users, if there is one, is in them. The exit code is the program's; 1 if the proxy does not answer.",
+		Example: "  relaymux exec curl https://example.com/\n  relaymux exec -- git clone https://example.com/project",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("exec: name a program, as in relaymux exec curl https://example.com/")
+			}
+			return nil
+		}}
+	o.registerProxy(c.Flags(), &user)
+	c.Flags().SetInterspersed(false) // the flags after the program are the program's
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		a.runs = true
+		p, err := a.proxyOf(o, user)
+		if err != nil {
+			return err
+		}
+		if err := p.Answers(); err != nil {
+			return err
+		}
+		code, err := environ.Run(args, p.Over(a.environ))
+		if err != nil {
+			fmt.Fprintln(a.err, "relaymux:", err)
+		}
+		if code == 0 {
+			return nil
+		}
+		return &exitOf{code}
+	}
 	return c
 }

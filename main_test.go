@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -57,51 +59,71 @@ func output(t *testing.T, args ...string) (text string, code int) {
 	return out.String() + err.String(), c.ProcessState.ExitCode()
 }
 
-// started starts the program and returns the first line that it prints with mark in it.
-func started(t *testing.T, mark string, args ...string) string {
-	t.Helper()
-	line, _ := startedAs(t, mark, args...)
-	return line
+// A running is a program that goes on, with what it prints.
+type running struct {
+	*exec.Cmd
+	t     *testing.T
+	lines chan string
+	ended chan struct{} // closed: it has
 }
 
-// startedFor is started, for something that ends before the test.
-func startedFor(t *testing.T, mark string, args ...string) (end func()) {
+// run starts the program, which the end of the test kills.
+func run(t *testing.T, environ []string, args ...string) *running {
 	t.Helper()
-	_, end = startedAs(t, mark, args...)
-	return end
-}
-
-func startedAs(t *testing.T, mark string, args ...string) (line string, end func()) {
-	t.Helper()
-	c := program(t, args...)
+	p := &running{Cmd: program(t, args...), t: t, lines: make(chan string, 1000), ended: make(chan struct{})}
+	p.Env = append(p.Env, environ...)
 	r, w := io.Pipe()
-	c.Stdout, c.Stderr = w, w
-	if err := c.Start(); err != nil {
+	p.Stdout, p.Stderr = w, w
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
-		_ = c.Wait()
+		_ = p.Wait()
 		w.Close()
+		close(p.ended)
 	}()
-	end = func() {
-		_ = c.Process.Kill()
-		r.Close()
-		<-ended
-	}
-	t.Cleanup(end)
-	lines := bufio.NewScanner(r)
-	var all []string
-	for lines.Scan() {
-		all = append(all, lines.Text())
-		if strings.Contains(lines.Text(), mark) {
-			go func() { _, _ = io.Copy(io.Discard, r) }()
-			return lines.Text(), end
+	go func() {
+		defer close(p.lines)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *running) kill() {
+	_ = p.Process.Kill()
+	go func() {
+		for range p.lines {
+		}
+	}()
+	<-p.ended
+}
+
+// await returns the next line that has all marks in it.
+func (p *running) await(marks ...string) string {
+	p.t.Helper()
+	var seen []string
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			seen = append(seen, line)
+			found := ok
+			for _, m := range marks {
+				found = found && strings.Contains(line, m)
+			}
+			if found {
+				return line
+			}
+			if !ok {
+				p.t.Fatalf("it ended without %q:\n%s", marks, strings.Join(seen, "\n"))
+			}
+		case <-late:
+			p.t.Fatalf("no %q in\n%s", marks, strings.Join(seen, "\n"))
 		}
 	}
-	t.Fatalf("%v ended without %q:\n%s", args, mark, strings.Join(all, "\n"))
-	return "", end
 }
 
 // freePort is one that nobody had a moment ago.
@@ -136,7 +158,7 @@ func TestInitCarriesARequest(t *testing.T) {
 	if text, code := output(t, "doctor", "--config", node); code != 0 || !strings.Contains(text, "is free: the node does not run") {
 		t.Errorf("doctor of a node: %d, %s", code, text)
 	}
-	started(t, "node listens", "node", "--config", node)
+	run(t, nil, "node", "--config", node).await("node listens")
 	var report doctor.Report
 	text, code := output(t, "doctor", "--config", client, "--json", "--target", strings.TrimPrefix(target.URL, "http://"))
 	if err := json.Unmarshal([]byte(text), &report); err != nil || code != 0 || len(report.Findings) != 1 {
@@ -163,34 +185,18 @@ func TestInitCarriesARequest(t *testing.T) {
 			t.Errorf("tune --budget %s: %d, %s", c.budget, code, text)
 		}
 	}
-	line := started(t, "proxy on", "run", "--config", client, "--proxy", "127.0.0.1:0")
+	line := run(t, nil, "run", "--config", client, "--proxy", "127.0.0.1:0").await("proxy on")
 	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.Contains(text, "stop it first") {
 		t.Errorf("tune beside the proxy: %d, %s", code, text)
 	}
-	fields := strings.Fields(line)
-	proxy := &url.URL{Scheme: "http", Host: fields[len(fields)-1]}
-	c := http.Client{Transport: &http.Transport{Proxy: func(*http.Request) (*url.URL, error) { return proxy, nil }}, Timeout: 30 * time.Second}
-	defer c.CloseIdleConnections()
-	resp, err := c.Get(target.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "carried" {
+	if text, _, err := get(by(t, address(line)), target.URL); err != nil || text != "carried" {
 		t.Errorf("got %q, %v", text, err)
 	}
 }
 
-func appendTo(t *testing.T, file, text string) {
+func appendTo(t *testing.T, file, more string) {
 	t.Helper()
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
+	change(t, file, func(text string) string { return text + more })
 }
 
 // TestInitWithoutATerminal: it neither asks nor hangs, and names the flag.
@@ -255,7 +261,8 @@ dir = %q
 		if text, code := output(t, "doctor", "--config", file); code != 0 || !strings.Contains(text, "none from the CA yet") {
 			t.Errorf("doctor before: %d, %s", code, text)
 		}
-		end := startedFor(t, "certificate from the CA", "node", "--config", file)
+		n := run(t, nil, "node", "--config", file)
+		n.await("certificate from the CA")
 		text, code := output(t, "doctor", "--config", file)
 		if code != 0 || !strings.Contains(text, "issued by CN=Pebble") || !strings.Contains(text, "is in use by this node") {
 			t.Errorf("doctor after: %d, %s", code, text)
@@ -265,7 +272,7 @@ dir = %q
 			t.Fatal(err)
 		}
 		conn.Close()
-		end()
+		n.kill()
 	}
 	file := filepath.Join(dir, "http-01.toml")
 	ln, err := net.Listen("tcp", "127.0.0.1:"+port80)
@@ -309,5 +316,313 @@ func TestRoute(t *testing.T) {
 		if code != c.code || !strings.Contains(got, c.want) {
 			t.Errorf("route %v: %d, %q; want %d, %q", c.args, code, got, c.code, c.want)
 		}
+	}
+}
+
+// hangUp has it read its config again.
+func (p *running) hangUp() {
+	p.t.Helper()
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		p.t.Skip(err) // there is no such signal
+	}
+}
+
+// address is the last word of a line.
+func address(line string) string {
+	fields := strings.Fields(line)
+	return fields[len(fields)-1]
+}
+
+// setUp writes the files of both sides and starts a node, which may connect to this
+// machine. It returns the client's file and the node's.
+func setUp(t *testing.T) (client, node string, n *running) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "setup")
+	if text, code := output(t, "init", "--dir", dir, "--node", "127.0.0.1:"+freePort(t), "--relay", "direct"); code != 0 {
+		t.Fatalf("init: %d, %s", code, text)
+	}
+	client, node = filepath.Join(dir, "relaymux.toml"), filepath.Join(dir, "node.toml")
+	appendTo(t, node, "\n[node.egress]\nallow_private = true\n")
+	n = run(t, nil, "node", "--config", node)
+	n.await("node listens")
+	return client, node, n
+}
+
+// change rewrites a file.
+func change(t *testing.T, file string, how func(string) string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, []byte(how(string(text))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// by is a client of the proxy at an address, which may have a user before it.
+func by(t *testing.T, proxy string) *http.Client {
+	u, err := url.Parse("http://" + proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u), DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+func get(c *http.Client, url string) (text string, status int, err error) {
+	resp, err := c.Get(url)
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return string(body), resp.StatusCode, err
+}
+
+// TestReload: a file with mistakes changes nothing and every mistake is told; a good
+// one moves the port, asks for a password, and brings another deployment, while a
+// download goes on whole.
+func TestReload(t *testing.T) {
+	client, _, _ := setUp(t)
+	more := make(chan []byte)
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/long" {
+			fmt.Fprint(w, "carried")
+			return
+		}
+		for {
+			w.(http.Flusher).Flush()
+			select {
+			case p, ok := <-more:
+				if !ok {
+					return
+				}
+				_, _ = w.Write(p)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}))
+	defer target.Close()
+
+	first, second := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	change(t, client, func(text string) string {
+		return strings.Replace(text, "127.0.0.1:1080", first, 1) + "\n[admin]\nlisten = \"\"\n"
+	})
+	p := run(t, nil, "run", "--config", client)
+	p.await("proxy on")
+	resp, err := by(t, first).Get(target.URL + "/long")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	part := bytes.Repeat([]byte("part "), 20_000)
+	take := func() {
+		t.Helper()
+		select {
+		case more <- part:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the download has ended")
+		}
+		got := make([]byte, len(part))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || !bytes.Equal(got, part) {
+			t.Fatalf("the download: %v", err)
+		}
+	}
+	take()
+
+	good, err := os.ReadFile(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(t, client, func(text string) string {
+		return strings.Replace(text, first, second, 1) + "[batch]\nmax_ops = 0\ncolor = 1\n"
+	})
+	p.hangUp()
+	p.await("batch.max_ops")
+	p.await("batch.color")
+	p.await("the config is as it was")
+	take()
+	if text, _, err := get(by(t, first), target.URL); text != "carried" {
+		t.Errorf("after a file with mistakes: %q, %v", text, err)
+	}
+
+	const word = "a password of the test"
+	change(t, client, func(string) string {
+		text := strings.Replace(string(good), first, second, 1)
+		text = strings.Replace(text, "[proxy]\n", "[proxy]\nusers = [{name = \"ann\", password = \""+word+"\"}]\n", 1)
+		text = strings.Replace(text, "[[deployment]]", "[[deployment]]\nname = \"again\"", 1)
+		return text + "[limits]\nmemory = \"64MiB\"\nconnections = 7\n"
+	})
+	p.hangUp()
+	line := p.await("config read again", "proxy.listen", "+proxy.users.ann", "+deployment.again", "limits.connections")
+	if strings.Contains(line, word) || strings.Contains(line, "limits.memory") {
+		t.Errorf("the log says %s", line)
+	}
+	p.await("needs a restart", "limits.memory")
+	take()
+	if c, err := net.Dial("tcp", first); err == nil {
+		c.Close()
+		t.Error("the old port is still open")
+	}
+	if _, status, err := get(by(t, second), target.URL); err != nil || status != http.StatusProxyAuthRequired {
+		t.Errorf("without the password: %d, %v", status, err)
+	}
+	with := by(t, url.UserPassword("ann", word).String()+"@"+second)
+	if text, status, err := get(with, target.URL); text != "carried" {
+		t.Errorf("by the new port: %q, %d, %v", text, status, err)
+	}
+	take()
+
+	// The address becomes one of all interfaces, with the same port number; and one
+	// that cannot be had leaves what there is.
+	change(t, client, func(text string) string {
+		return strings.Replace(text, second, strings.Replace(second, "127.0.0.1", "0.0.0.0", 1), 1)
+	})
+	p.hangUp()
+	p.await("config read again", "proxy.listen")
+	if text, _, err := get(with, target.URL); text != "carried" {
+		t.Errorf("by all interfaces: %q, %v", text, err)
+	}
+	taken := strings.TrimPrefix(target.URL, "http://")
+	port := strings.TrimPrefix(second, "127.0.0.1")
+	change(t, client, func(text string) string {
+		return strings.Replace(text, `"0.0.0.0`+port+`"`, `["`+taken+`", "0.0.0.0`+port+`"]`, 1)
+	})
+	p.hangUp()
+	p.await("address already in use")
+	p.await("the config is as it was")
+	if text, _, err := get(with, target.URL); text != "carried" {
+		t.Errorf("after an address that cannot be had: %q, %v", text, err)
+	}
+	close(more)
+	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
+		t.Errorf("the download ended with %d bytes more, %v", len(rest), err)
+	}
+}
+
+// TestNodeReload: the node takes another egress policy and other clients, and what else
+// has changed it names.
+func TestNodeReload(t *testing.T) {
+	client, node, n := setUp(t)
+	target := func() string { // another each time, for the proxy keeps connections
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "carried") }))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	p := run(t, nil, "run", "--config", client, "--proxy", "127.0.0.1:0", "--admin", "")
+	proxy := by(t, address(p.await("proxy on")))
+	if text, _, err := get(proxy, target()); text != "carried" {
+		t.Fatalf("%q, %v", text, err)
+	}
+	change(t, node, func(text string) string {
+		return strings.Replace(text, "allow_private = true", "allow_private = false", 1) + "[node.limits]\nmemory = \"64MiB\"\n"
+	})
+	n.hangUp()
+	n.await("config read again", "node.egress.allow_private")
+	n.await("needs a restart", "node.limits.memory")
+	if text, _, _ := get(proxy, target()); text == "carried" {
+		t.Error("a private address is reached though it is not allowed any more")
+	}
+}
+
+// TestExec: a program gets the variables of the proxy, and its exit code is the
+// command's; without a proxy it does not run.
+func TestExec(t *testing.T) {
+	if text, code := output(t, "exec", "--proxy", "127.0.0.1:1", "no-such-program"); code != exitFailed || !strings.Contains(text, "the proxy does not answer") {
+		t.Errorf("without a proxy: %d, %s", code, text)
+	}
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
+	at := address(p.await("proxy on"))
+	if text, code := output(t, "exec", "--proxy", at, "no-such-program"); code != 127 {
+		t.Errorf("no program: %d, %s", code, text)
+	}
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	text, code := output(t, "exec", "--proxy", at, "--", sh, "-c", `echo "$1 $http_proxy $ALL_PROXY"; exit 7`, "sh", "--user")
+	if want := "--user http://" + at + " socks5h://" + at + "\n"; text != want || code != 7 {
+		t.Errorf("%d, %q, want %q", code, text, want)
+	}
+}
+
+// TestEnv: the password is printed only if that is asked for.
+func TestEnv(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	const word = "a word of the test"
+	text := "[proxy]\nusers = [{name = \"ann\", password = \"" + word + "\"}]\n[[deployment]]\nurl = \"https://node.example\"\n" +
+		"[link]\nsecret = \"a secret of the test: 9f8e7d6c5b4a3\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, code := output(t, "env", "--config", file); code != exitUsage || strings.Contains(text, "test") {
+		t.Errorf("%d, %s", code, text)
+	}
+	text, code := output(t, "env", "--config", file, "--with-password", "--shell", "sh")
+	if code != 0 || !strings.Contains(text, "export https_proxy='http://ann:"+url.PathEscape(word)+"@127.0.0.1:1080'\n") {
+		t.Errorf("%d, %s", code, text)
+	}
+}
+
+// manager is what systemd is to a daemon: a socket.
+func manager(t *testing.T) (environ []string, await func(marks ...string) string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "notify") // a short name: it has to fit into 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	at := &net.UnixAddr{Name: filepath.Join(dir, "socket"), Net: "unixgram"}
+	c, err := net.ListenUnixgram("unixgram", at)
+	if err != nil {
+		t.Skip(err) // there is no such thing here
+	}
+	t.Cleanup(func() { c.Close() })
+	await = func(marks ...string) string {
+		t.Helper()
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		for p := make([]byte, 4096); ; {
+			n, err := c.Read(p)
+			if err != nil {
+				t.Fatalf("no %q: %v", marks, err)
+			}
+			found := true
+			for _, m := range marks {
+				found = found && strings.Contains("\n"+string(p[:n])+"\n", "\n"+m)
+			}
+			if found {
+				return string(p[:n])
+			}
+		}
+	}
+	return []string{"NOTIFY_SOCKET=" + at.Name, "WATCHDOG_USEC=200000"}, await
+}
+
+// TestSystemd: both daemons tell that they are ready, alive, reloading and stopping.
+func TestSystemd(t *testing.T) {
+	client, node, n := setUp(t)
+	_ = n.Process.Kill()
+	<-n.ended
+	for _, args := range [][]string{
+		{"node", "--config", node},
+		{"run", "--config", client, "--proxy", "127.0.0.1:0", "--admin", ""},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			environ, await := manager(t)
+			p := run(t, environ, args...)
+			await("READY=1\n", "STATUS=")
+			await("WATCHDOG=1\n", "STATUS=")
+			p.hangUp()
+			await("RELOADING=1\n", "MONOTONIC_USEC=")
+			await("READY=1\n")
+			await("WATCHDOG=1\n")
+			if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			await("STOPPING=1\n")
+		})
 	}
 }

@@ -47,7 +47,15 @@ func (l *loader) checkDeploymentKey(d *Deployment, at string) {
 	if d.Key == l.cfg.Link.Secret {
 		l.fail(keyAt, "is also the secret of [link], so the relay could read what that seals; %s", makeOne)
 	}
-	if m := weakness(d.Key.Reveal(), minKey); m != "" {
+	switch m := weakness(d.Key.Reveal(), minKey); {
+	case m == "":
+	case isExample(d.Key.Reveal()) && d.Script():
+		l.warn(keyAt, "is an example; copy the AUTH_KEY of the script, and if it is one there too: %s", makeOne)
+	case isExample(d.Key.Reveal()) && !l.cfg.Links(d):
+		l.warn(keyAt, "is an example; copy the key of [node] from the node's config")
+	case isExample(d.Key.Reveal()):
+		l.warn(keyAt, "is an example; copy the key that the relay asks for, or leave it out if it asks for none")
+	default:
 		l.warn(keyAt, "%s; %s", m, makeOne)
 	}
 }

@@ -26,12 +26,31 @@ func suggestion(name string, t reflect.Type) string {
 	if s := nearest(name, names); s != "" {
 		return s
 	}
+	if s := begun(name, names); s != "" {
+		return s
+	}
 	for _, f := range declared() {
 		if key := keyOf(f.path); strings.HasSuffix(key, "."+name) {
 			return key
 		}
 	}
 	return ""
+}
+
+// begun returns the only one of names that begins with name, which is long enough to
+// mean something; "" if there are none or several.
+func begun(name string, names []string) (found string) {
+	const least = 3
+	for _, n := range names {
+		if len(name) < least || !strings.HasPrefix(n, strings.ToLower(name)) {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = n
+	}
+	return found
 }
 
 // nearest returns the one of names that is most like name, "" when none is

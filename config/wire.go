@@ -55,7 +55,10 @@ func (l *loader) checkHTTP(d *Deployment, at string) {
 func (l *loader) checkLink() {
 	k := &l.cfg.Link
 	at := l.readSecret("link", "secret", &k.Secret, k.SecretFile)
-	if k.Secret.IsSet() {
+	switch {
+	case isExample(k.Secret.Reveal()) && k.Secret.IsSet():
+		l.fail(at, "is an example; copy the secret that the node's config has for this client under [[node.client]]")
+	case k.Secret.IsSet():
 		l.checkStrength(at, k.Secret, minSecret)
 	}
 	wires := make(map[string]int)

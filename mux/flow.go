@@ -127,7 +127,8 @@ const (
 // A lane is how flows reach a loop: the one of the JSON wire, or the link's.
 type lane struct {
 	wake chan *flow    // a flow changed
-	look chan func()   // whoever wants to look at what is the loop's alone
+	look chan func()   // whoever wants to look at what is the loop's alone, or to change it
+	ways atomic.Int32  // deployments that there are for it
 	gone chan struct{} // closed: the loop has ended
 }
 
@@ -135,8 +136,10 @@ type lane struct {
 // listened; then they wait. It only evens out bursts.
 const wakeQueue = 256
 
-func newLane() *lane {
-	return &lane{make(chan *flow, wakeQueue), make(chan func()), make(chan struct{})}
+func newLane(ways int) *lane {
+	ln := &lane{wake: make(chan *flow, wakeQueue), look: make(chan func()), gone: make(chan struct{})}
+	ln.ways.Store(int32(ways))
+	return ln
 }
 
 // wake tells the loop that something changed. It blocks while the loop has too

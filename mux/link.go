@@ -116,18 +116,23 @@ func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *
 		set.Wall = time.Now
 	}
 	l := &linkLoop{
-		m: m, lane: newLane(), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
+		m: m, lane: newLane(len(ds)), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
 		grow: 1, pool: link.NewPool(int(m.memory / 8 * 3)),
 	}
 	l.done, l.piped = make(chan *linkExchange, l.slots), make(chan pipeEvent, pipeEvents)
 	for _, d := range ds {
-		if d.Limit == 0 {
-			d.Limit = defaultLimit
-		}
-		d.line.init(d.Limit)
+		d.begin()
 	}
 	l.monos, l.walls = time.Now(), set.Wall()
 	return l
+}
+
+// begin makes d ready for the link.
+func (d *deployment) begin() {
+	if d.Limit == 0 {
+		d.Limit = defaultLimit
+	}
+	d.line.init(d.Limit)
 }
 
 // defaultLimit is how long an exchange may take if nobody said.
@@ -327,6 +332,7 @@ func (l *linkLoop) shook(x *linkExchange) {
 	l.hello, l.first, l.tries = nil, nil, 0
 	if l.conn != nil && p.Epoch == l.epoch && p.Known {
 		// Somebody said that the node knew the link no more, and that was not true.
+		l.known = true
 		return
 	}
 	l.adopt(keys, p)

@@ -15,6 +15,7 @@ import (
 func (l *linkLoop) finish(x *linkExchange) {
 	d := x.d
 	d.inFlight--
+	d.ended()
 	d.Account.inFlight.Add(-1)
 	if x.probe {
 		d.probes--
@@ -127,7 +128,9 @@ func (l *linkLoop) uploading() bool {
 // may lead to another node.
 func (l *linkLoop) verify(d *deployment) {
 	if l.hello == nil && l.conn != nil {
-		l.claims = d
+		if slices.Contains(l.ds, d) {
+			l.claims = d
+		}
 		l.shakeHands(time.Now())
 	}
 }
@@ -146,13 +149,16 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		if l.failing.IsZero() {
 			l.failing = now
 		}
-		d.failedBy(l.m.log, f, x.took, x.bodyLen)
+		// Who does not know the link any more is a node that began anew, if a handshake
+		// proves it; if not, the failure of that is told.
+		rumour := !x.hello && (x.unknown || f.Kind == relay.Refused)
+		d.failedBy(l.m.log, f, x.took, x.bodyLen, l.ds, rumour)
 		l.rest(now)
 		l.pollAt, l.report = now, true // the node sends what was in it as soon as it knows
 		return
 	}
 	l.failing = time.Time{}
-	d.proven = d.proven || x.binary
+	d.proven, d.reached = d.proven || x.binary, true
 	if got.answer != nil {
 		x.held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond
 	}

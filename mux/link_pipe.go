@@ -261,6 +261,7 @@ func (l *linkLoop) tookPipe(e pipeEvent) {
 	}
 	l.piping--
 	p.d.inFlight--
+	p.d.ended()
 	p.d.Account.inFlight.Add(-1)
 	l.endPipe()
 	l.pipe = nil

@@ -12,6 +12,7 @@ import (
 func (l *loop) finish(x *exchange) {
 	l.inFlight--
 	x.d.inFlight--
+	x.d.ended()
 	x.d.Account.inFlight.Add(-1)
 	if x.probe {
 		x.d.probes--
@@ -49,7 +50,7 @@ func (x *exchange) snapshot() ExchangeSnapshot {
 func (l *loop) judge(x *exchange) {
 	d := x.d
 	if x.failure != nil {
-		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen)
+		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen, l.ds, false)
 		return
 	}
 	d.worked(l.m.log, x.began, x.took, x.poll)

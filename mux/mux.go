@@ -93,8 +93,8 @@ type Mux struct {
 
 	complained atomic.Int64 // when the log heard of a refused UDP flow, UnixNano
 
-	loop loop      // of the JSON wire; its lane is nil if no deployment speaks that
-	link *linkLoop // nil if none carries the link
+	loop loop      // of the JSON wire
+	link *linkLoop // nil without a Link
 }
 
 // New returns a Mux that runs until Close. The deployments' transports are
@@ -133,10 +133,8 @@ func New(c Config) *Mux {
 	}
 	how := pacing{step: c.CoalesceStep, max: c.CoalesceMax, maxOps: c.MaxOps}
 	var loops sync.WaitGroup
-	if len(plain) > 0 || len(linked) == 0 {
-		m.startLoop(plain, how, c.MaxBytes, &loops)
-	}
-	if len(linked) > 0 {
+	m.startLoop(plain, how, c.MaxBytes, &loops)
+	if c.Link != nil {
 		m.link = newLinkLoop(m, *c.Link, linked, how, c.MaxBytes)
 		loops.Go(m.link.run)
 	}
@@ -151,7 +149,7 @@ func New(c Config) *Mux {
 // startLoop starts the loop of the JSON wire.
 func (m *Mux) startLoop(ds []*deployment, how pacing, maxBytes int, loops *sync.WaitGroup) {
 	l := &m.loop
-	l.m, l.lane, l.ds, l.pacing, l.maxBytes = m, newLane(), ds, how, maxBytes
+	l.m, l.lane, l.ds, l.pacing, l.maxBytes = m, newLane(len(ds)), ds, how, maxBytes
 	l.slots = slotsOf(ds)
 	// Room for about all exchanges there can be: a worker hardly ever waits.
 	m.done = make(chan *exchange, l.slots)
@@ -171,10 +169,10 @@ func slotsOf(ds []*deployment) (n int) {
 	return n
 }
 
-// laneOf is where a new flow goes: by the link if there is one, unless all its
-// deployments rest and there are others.
+// laneOf is where a new flow goes: by the link if a deployment carries it, unless all
+// those rest and there are others.
 func (m *Mux) laneOf() *lane {
-	if m.link == nil || m.loop.lane != nil && m.link.resting.Load() {
+	if m.link == nil || m.link.lane.ways.Load() == 0 || m.link.resting.Load() && m.loop.lane.ways.Load() > 0 {
 		return m.loop.lane
 	}
 	return m.link.lane

@@ -106,9 +106,12 @@ type deployment struct {
 
 	recent recent // what exchanges took of late
 
-	line   line // what the link knows of it
-	text   bool // its messages go as text although the relay is none for scripts
-	proven bool // one that went as it is was answered: who refuses others refuses them for something else
+	left func(Deployment) // not nil: it is no more, and this awaits its last exchange
+
+	line    line // what the link knows of it
+	text    bool // its messages go as text although the relay is none for scripts
+	reached bool // it has led to the link's node
+	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
 // free is how many more exchanges its account could take, by the loop's count.
@@ -227,14 +230,17 @@ func (d *deployment) worked(log *slog.Logger, began time.Time, took time.Duratio
 	d.succeed(began, took, poll)
 }
 
-// failedBy notes a failed exchange, whose body had so many bytes, and tells of it.
-func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Duration, bodyLen int) {
+// failedBy notes a failed exchange, whose body had so many bytes, of a deployment of ds,
+// and tells of it. A rumour is what has to be looked into before anybody is alarmed.
+func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Duration, bodyLen int, ds []*deployment, rumour bool) {
 	d.Stats.Outcome[f.Kind].Add(1)
 	if f.Kind == relay.Cancelled {
 		return
 	}
 	was, said, now := d.parkedFor, d.said, time.Now()
-	d.said = f.Detail
+	if !rumour {
+		d.said = f.Detail
+	}
 	d.Account.failedBy(f, now)
 	rest := d.fail(f, took, now)
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
@@ -244,8 +250,12 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 			d.maxBody = most
 			log.Warn("deployment refuses large bodies", append(args, "bytes", bodyLen, "trying", most)...)
 		}
-	case rest > 0 && (was != f.Kind || said != f.Detail):
+	case rumour:
+		log.Debug("exchange failed", args...)
+	case rest > 0 && (was != f.Kind || said != f.Detail) && anyUsable(ds, now):
 		log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
+	case rest > 0 && (was != f.Kind || said != f.Detail): // the last one is never given up
+		log.Warn("deployment fails, and no other works", append(args, "tried_again_in", d.retryAt().Sub(now).Round(time.Millisecond).String())...)
 	default:
 		log.Debug("exchange failed", args...)
 	}

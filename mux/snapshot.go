@@ -96,12 +96,10 @@ func (m *Mux) Snapshot(flows int) Snapshot {
 			s.Exchanges = append(s.Exchanges, l.trace.all()...)
 		})
 	}
-	if l := &m.loop; l.lane != nil {
-		l.lane.ask(func() {
-			looks = append(looks, look(l.ds)...)
-			s.Exchanges = append(s.Exchanges, l.trace.all()...)
-		})
-	}
+	m.loop.lane.ask(func() {
+		looks = append(looks, look(m.loop.ds)...)
+		s.Exchanges = append(s.Exchanges, m.loop.trace.all()...)
+	})
 	newestFirst(s.Exchanges)
 	for _, d := range looks {
 		a := d.of.Account
@@ -272,7 +270,7 @@ func (a *Account) snapshot(deployment string, now time.Time) AccountSnapshot {
 }
 
 func (l *linkLoop) snapshot() LinkSnapshot {
-	s := LinkSnapshot{Wanted: true, Failing: l.failing, Resting: l.resting.Load()}
+	s := LinkSnapshot{Wanted: len(l.ds) > 0, Failing: l.failing, Resting: l.resting.Load()}
 	if l.conn != nil {
 		s.Made, s.Streams = l.made, l.conn.Streams()
 	}

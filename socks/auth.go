@@ -30,7 +30,7 @@ var (
 
 // guard knows the users, and slows down who guesses.
 type guard struct {
-	users    []digests
+	users    atomic.Pointer[[]digests]
 	failures atomic.Int64
 
 	mu  sync.Mutex
@@ -43,10 +43,16 @@ type digests struct{ name, password [sha256.Size]byte }
 
 func newGuard(users []User) *guard {
 	g := &guard{bad: make(map[netip.Prefix]*rate.Limiter)}
-	for _, u := range users {
-		g.users = append(g.users, digestsOf(u.Name, u.Password))
-	}
+	g.setUsers(users)
 	return g
+}
+
+func (g *guard) setUsers(users []User) {
+	list := make([]digests, 0, len(users))
+	for _, u := range users {
+		list = append(list, digestsOf(u.Name, u.Password))
+	}
+	g.users.Store(&list)
 }
 
 func digestsOf(name, password string) digests {
@@ -54,7 +60,7 @@ func digestsOf(name, password string) digests {
 }
 
 // needed tells whether clients must log in.
-func (g *guard) needed() bool { return len(g.users) > 0 }
+func (g *guard) needed() bool { return len(*g.users.Load()) > 0 }
 
 // check returns nil, errWrongLogin or errTooManyBad. The last does not tell
 // whether the password was right. A loopback source is never locked out: it
@@ -87,8 +93,9 @@ func (g *guard) check(source netip.Addr, name, password string) error {
 func (g *guard) match(name, password string) bool {
 	given := digestsOf(name, password)
 	found := 0
-	for i := range g.users {
-		u := &g.users[i]
+	users := *g.users.Load()
+	for i := range users {
+		u := &users[i]
 		found |= subtle.ConstantTimeCompare(u.name[:], given.name[:]) & subtle.ConstantTimeCompare(u.password[:], given.password[:])
 	}
 	return found == 1 && name != "" && password != ""

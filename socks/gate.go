@@ -91,9 +91,8 @@ func (c *client) hangUp(reply []byte) {
 
 // gate counts who is in, and decides who may come in.
 type gate struct {
-	max int // 0: no limit
-
 	mu       sync.Mutex
+	max      int                       // 0: no limit
 	open     int                       // entered and not left
 	waiting  map[*client]struct{}      // of these, the ones not handed over
 	halfOpen map[netip.Addr]*list.List // of these, by source, the half-open ones, oldest first
@@ -231,6 +230,18 @@ func (g *gate) closeAll() {
 	for c := range g.waiting {
 		c.Conn.Close()
 	}
+}
+
+func (g *gate) setMax(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.max = n
+}
+
+func (g *gate) most() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.max
 }
 
 func (g *gate) count() int {

@@ -114,7 +114,7 @@ func (s *Server) admit(conn net.Conn) {
 		conn.Close()
 		n := s.counts.refused.Add(1)
 		s.full.Do(func() {
-			s.log.Warn("too many connections", "limit", s.cfg.MaxConns, "source", c.source, "refused", n)
+			s.log.Warn("too many connections", "limit", s.gate.most(), "source", c.source, "refused", n)
 		})
 		return
 	}

@@ -78,6 +78,7 @@ type Server struct {
 	log    *slog.Logger
 	gate   *gate
 	guard  *guard
+	blocks blocks
 	front  *front
 	counts counts
 
@@ -120,6 +121,9 @@ func New(cfg Config) *Server {
 		self:      cfg.Self,
 	}
 	s.ctx, s.cut = context.WithCancel(context.Background())
+	if cfg.UDP != nil {
+		s.SetBlocks(cfg.UDP.BlockQUIC, cfg.UDP.BlockSTUN)
+	}
 	s.front = newFront(s)
 	return s
 }

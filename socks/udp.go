@@ -271,10 +271,10 @@ func (a *association) check(from netip.AddrPort, p []byte) (to address, payload 
 		a.peer = from
 	}
 	switch port := to.port(); {
-	case a.udp.BlockQUIC && port == quicPort:
+	case a.s.blocks.quic.Load() && port == quicPort:
 		a.tell(to, "block_quic drops it")
 		return nil, nil, stats.DropQUIC
-	case a.udp.BlockSTUN && (wire.IsSTUNPort(port) || wire.IsSTUN(payload)):
+	case a.s.blocks.stun.Load() && (wire.IsSTUNPort(port) || wire.IsSTUN(payload)):
 		a.tell(to, "block_stun drops it")
 		return nil, nil, stats.DropSTUN
 	}

@@ -21,6 +21,7 @@ import checks_dash
 import checks_life
 import checks_limits
 import checks_link
+import checks_package
 import checks_page
 import checks_path
 import checks_route
@@ -35,7 +36,7 @@ from world import Tools, World, most_files
 def main(arguments):
     relaymux, relayemu, *wanted = arguments
     modules = (checks_clients, checks_account, checks_browser, checks_dash, checks_life, checks_limits, checks_link,
-               checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
+               checks_package, checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
     checks = [check for module in modules
               for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
     most_files()

@@ -42,7 +42,7 @@ reap = "{self.reap}"
         del self.secrets[name]
         self.write()
         self.program.signal(signal.SIGHUP)
-        self.program.find("clients read again")
+        self.program.find("config read again")
 
     def deployment(self, name="direct"):
         """What leads straight to it, in a proxy's config."""

@@ -15,7 +15,6 @@ import (
 	"relaymux/mux/link"
 	"relaymux/mux/stats"
 	"relaymux/relay"
-	"relaymux/relay/account"
 	"relaymux/relay/fronted"
 	"relaymux/relay/h3"
 )
@@ -23,23 +22,11 @@ import (
 // Deployments turns the config's deployments into what the mux uses. quic counts the
 // datagrams of HTTP/3. What is wrong with one is an error that names its key.
 func Deployments(cfg *config.Config, log *slog.Logger, quic *stats.UDP) ([]mux.Deployment, error) {
-	accounts := map[string]*mux.Account{}
-	for _, acc := range cfg.Accounts {
-		accounts[acc.Name] = mux.NewAccount(acc.Slots, accountLabel(cfg, acc.Name))
+	f, err := newFleet(cfg, nil, log, quic)
+	if err != nil {
+		return nil, err
 	}
-	var list []mux.Deployment
-	for i := range cfg.Deployments {
-		d := &cfg.Deployments[i]
-		t, err := transport(d, &cfg.UDP, log, quic)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, mux.Deployment{
-			Name: d.Name, Key: d.Key.Reveal(), Script: t.Script(), Link: cfg.Links(d), Limit: time.Duration(d.ExchangeLimit),
-			Transport: t, Account: accounts[d.Account], Stats: new(stats.Deployment),
-		})
-	}
-	return list, nil
+	return f.ds, nil
 }
 
 // accountLabel is what an account is called at the node: what other programs that
@@ -52,17 +39,6 @@ func accountLabel(cfg *config.Config, name string) string {
 		}
 	}
 	return name
-}
-
-// count has the accounts of ds count what they use of their quotas.
-func count(cfg *config.Config, ds []mux.Deployment, l *account.Ledger) {
-	for _, acc := range cfg.Accounts {
-		for i := range ds {
-			if cfg.Deployments[i].Account == acc.Name {
-				ds[i].Account.Quota = l.Account(acc.Name, acc.Slots, acc.DailyQuota)
-			}
-		}
-	}
 }
 
 // linkOf is what the link is made with; nil if there is no secret.
@@ -105,11 +81,7 @@ func front(d *config.Deployment) (fronted.Config, error) {
 	}, nil
 }
 
-func transport(d *config.Deployment, udp *config.UDP, log *slog.Logger, quic *stats.UDP) (carrier, error) {
-	c, err := front(d)
-	if err != nil {
-		return nil, err
-	}
+func transport(d *config.Deployment, c fronted.Config, udp *config.UDP, log *slog.Logger, quic *stats.UDP) (carrier, error) {
 	q := h3.Config{Config: c, UDP: trains(udp, quic), Early: bits.UintSize == 64, Yield: gso.BBR(), Log: log}
 	switch {
 	case d.HTTP == "3":

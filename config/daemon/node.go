@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
+	"sync"
 	"time"
 
 	"relaymux/config"
@@ -40,13 +40,6 @@ func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	return n, nil
 }
 
-// Reload takes the clients of cfg: links of those that are not there any more end at
-// once.
-func (n *Node) Reload(cfg *config.Config) {
-	n.node.SetClients(clients(cfg.Node.Clients))
-	n.log.Info("clients read again; other keys need a restart", "clients", len(cfg.Node.Clients))
-}
-
 // A Node is an exit node with its listener.
 type Node struct {
 	ln     net.Listener
@@ -55,6 +48,9 @@ type Node struct {
 	udp    *stats.UDP
 	quic   *stats.UDP // of HTTP/3
 	log    *slog.Logger
+
+	mu  sync.Mutex
+	cfg *config.Config // what is in effect
 }
 
 // newNode opens the node's port. What it keeps is in dir; identity is what a node
@@ -65,13 +61,9 @@ func newNode(cfg *config.Config, dir string, identity []byte, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
-	s := &Node{ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
-	policy := exit.Policy{AllowPrivate: c.Egress.AllowPrivate, Allow: c.Egress.Allow, Deny: c.Egress.Deny}
-	if addr, err := netip.ParseAddrPort(ln.Addr().String()); err == nil {
-		policy.Listen = append(policy.Listen, addr)
-	}
+	s := &Node{cfg: cfg, ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
 	s.node, err = exit.New(exit.Config{
-		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policy,
+		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policyOf(c, ln),
 		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
 		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{
@@ -117,6 +109,17 @@ func clients(list []config.Client) []link.Client {
 
 // Run serves until ctx ends.
 func (n *Node) Run(ctx context.Context) error {
+	defer supervise(ctx, n.log, n.node.Alive, n.status)()
+	return n.serve(ctx)
+}
+
+// status is what the node does, in a line.
+func (n *Node) status() string {
+	s := n.node.Stats()
+	return fmt.Sprintf("%d links with %d streams, %d sessions of the JSON wire", s.Links, s.LinkStreams, s.Sessions)
+}
+
+func (n *Node) serve(ctx context.Context) error {
 	err := n.server.Serve(ctx, n.ln)
 	n.node.Close()
 	attrs := []any{"dials", n.node.Stats().Dials, "udp_sessions", n.udp.Flows.Load()}

@@ -57,15 +57,17 @@ func UntilSignal(log *slog.Logger) (context.Context, func()) {
 	}
 }
 
-// OnHangup calls f at each SIGHUP until it is stopped.
-func OnHangup(f func()) (stop func()) {
+// OnHangup calls f, which reads the config again, at each SIGHUP until it is stopped.
+func OnHangup(log *slog.Logger, f func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for range signals {
+			over := reloading(log)
 			f()
+			over()
 		}
 	}()
 	return func() {

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +30,6 @@ const drainTime = 5 * time.Second
 type Proxy struct {
 	log       *slog.Logger
 	version   string
-	listeners []net.Listener
 	pages     []net.Listener // of admin
 	admin     *dash.Server
 	lines     *dash.Log // that have gone to log
@@ -38,12 +38,19 @@ type Proxy struct {
 	routes    *route.Router
 	dns       *dnsListener // nil: there is none
 	mux       *mux.Mux
-	ds        []mux.Deployment
 	stats     *stats.Mux
 	udp       *stats.UDP
 	route     *stats.Route
-	quic      *stats.UDP // of HTTP/3
-	node      *Node      // nil: it is elsewhere
+	quic      *stats.UDP  // of HTTP/3
+	node      *Node       // nil: it is elsewhere
+	confirmed atomic.Bool // applications hear of success once there is one
+
+	mu        sync.Mutex     // guards what follows, which Reload changes
+	cfg       *config.Config // what is in effect
+	fleet     *fleet
+	listeners []port
+	group     *errgroup.Group // of Run; nil before
+	stopping  bool
 }
 
 // Process is what a daemon has of the process that it is.
@@ -58,7 +65,7 @@ func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
 	lines := new(dash.Log)
 	in.Log = slog.New(lines.Keep(in.Log.Handler()))
 	p := &Proxy{
-		log: in.Log, lines: lines, version: in.Version,
+		cfg: cfg, log: in.Log, lines: lines, version: in.Version,
 		stats: new(stats.Mux), udp: new(stats.UDP), quic: new(stats.UDP), route: new(stats.Route),
 	}
 	err := p.open(cfg, in)
@@ -81,22 +88,22 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 		}
 		stateDir = "" // what an embedded node serves uses up no quota
 	case len(cfg.Deployments) == 0:
-		return errors.New("the config has no [[deployment]]: nothing to carry connections through")
+		return errNoDeployment
 	default:
 		boundHeap(int64(cfg.Limits.Memory))
 		leaveOne()
 	}
-	if p.ds, err = Deployments(cfg, in.Log, p.quic); err != nil {
+	if p.fleet, err = newFleet(cfg, nil, in.Log, p.quic); err != nil {
 		return err
 	}
 	p.ledger = account.Open(stateDir, in.Log)
-	count(cfg, p.ds, p.ledger)
-	for _, addr := range cfg.Proxy.Listen {
-		ln, err := net.Listen("tcp", addr)
+	p.fleet.count(p.ledger)
+	for _, at := range cfg.Proxy.Listen {
+		ln, err := listen(at)
 		if err != nil {
-			return fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
+			return err
 		}
-		p.listeners = append(p.listeners, ln)
+		p.listeners = append(p.listeners, port{at, ln})
 	}
 	p.mux = newMux(cfg, p)
 	p.pages = dash.Open(cfg.Admin.Listen, config.AdminSocket(cfg, in.Environ), p.log)
@@ -111,21 +118,19 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 	return err
 }
 
+var errNoDeployment = errors.New("the config has no [[deployment]]: nothing to carry connections through")
+
 func newMux(cfg *config.Config, p *Proxy) *mux.Mux {
 	c := muxConfig(cfg)
-	c.Deployments, c.Log, c.Stats, c.UDP = p.ds, p.log, p.stats, p.udp
+	c.Deployments, c.Log, c.Stats, c.UDP = p.fleet.ds, p.log, p.stats, p.udp
 	return mux.New(c)
 }
 
 func newFront(cfg *config.Config, p *Proxy) *socks.Server {
-	var users []socks.User
-	for _, u := range cfg.Proxy.Users {
-		users = append(users, socks.User{Name: u.Name, Password: u.Password.Reveal()})
-	}
 	sockets := trains(&cfg.UDP, p.udp)
 	sockets.Buffer = 1 << 20
 	return socks.New(socks.Config{
-		Users: users, Handle: p.routes.Request, Dial: p.routes.Connect,
+		Users: users(cfg), Handle: p.routes.Request, Dial: p.routes.Connect,
 		MaxConns: cfg.Limits.Connections, Log: p.log,
 		UDP: &socks.UDP{
 			Open:      p.routes.Open,
@@ -140,10 +145,10 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
 	return dash.New(dash.Config{
 		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
-		Proxies: addrPorts(p.listeners), Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
+		Proxies: p.proxies(), Password: len(cfg.Proxy.Users) > 0, Version: p.version, Token: cfg.Admin.Token.Reveal(),
 		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Lines: p.lines,
 		Route: func(target string) (verdict, rule string, err error) {
-			v, err := p.routes.Rules.DecideText(target)
+			v, err := p.routes.DecideText(target)
 			return v.Way.String(), v.Rule, err
 		},
 	})
@@ -151,7 +156,10 @@ func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
 
 // closeAll ends what open has made.
 func (p *Proxy) closeAll() {
-	for _, ln := range slices.Concat(p.listeners, p.pages) {
+	for _, ln := range p.listeners {
+		ln.Close()
+	}
+	for _, ln := range p.pages {
 		ln.Close()
 	}
 	p.dns.close()
@@ -167,21 +175,32 @@ func (p *Proxy) closeAll() {
 }
 
 // Addrs are where the proxy listens.
-func (p *Proxy) Addrs() []net.Addr { return addrs(p.listeners) }
+func (p *Proxy) Addrs() (list []net.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ln := range p.listeners {
+		list = append(list, ln.Addr())
+	}
+	return list
+}
 
 // Pages are where the admin page listens; a Unix socket is among them.
-func (p *Proxy) Pages() []net.Addr { return addrs(p.pages) }
-
-func addrs(listeners []net.Listener) (list []net.Addr) {
-	for _, ln := range listeners {
+func (p *Proxy) Pages() (list []net.Addr) {
+	for _, ln := range p.pages {
 		list = append(list, ln.Addr())
 	}
 	return list
 }
 
 // Names are those of the deployments.
-func (p *Proxy) Names() (names []string) {
-	for _, d := range p.ds {
+func (p *Proxy) Names() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names()
+}
+
+func (p *Proxy) names() (names []string) {
+	for _, d := range p.fleet.ds {
 		names = append(names, d.Name)
 	}
 	return names
@@ -194,11 +213,15 @@ func (p *Proxy) Run(ctx context.Context) error {
 	nodeCtx, stopNode := context.WithCancel(context.Background())
 	defer stopNode()
 	if p.node != nil {
-		group.Go(func() error { return p.node.Run(nodeCtx) })
+		group.Go(func() error { return p.node.serve(nodeCtx) })
 	}
+	p.mu.Lock()
+	p.group = group
 	for _, ln := range p.listeners {
-		group.Go(func() error { return p.front.Serve(ln) })
+		p.serve(ln)
 	}
+	p.mu.Unlock()
+	defer supervise(ctx, p.log, p.mux.Alive, p.status)()
 	for _, ln := range p.pages {
 		group.Go(func() error { p.admin.Serve(ln); return nil })
 	}
@@ -213,6 +236,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 }
 
 func (p *Proxy) stop() {
+	p.mu.Lock()
+	p.stopping = true // nothing is reloaded any more
+	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	p.dns.close()
@@ -222,9 +248,7 @@ func (p *Proxy) stop() {
 	ctx, cancel = context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	p.mux.Close(ctx)
-	for _, d := range p.ds {
-		d.Transport.Close()
-	}
+	p.fleet.close(nil)
 	p.ledger.Close()
 	p.admin.Close()
 	s := p.stats
@@ -235,6 +259,19 @@ func (p *Proxy) stop() {
 	}
 	attrs = append(attrs, dropped(p.udp)...)
 	p.log.Info("stopped", append(attrs, quicAttrs(p.quic)...)...)
+}
+
+// status is what the proxy does, in a line.
+func (p *Proxy) status() string {
+	s := p.mux.Snapshot(0)
+	work := 0
+	for _, d := range s.Deployments {
+		if d.Until.IsZero() {
+			work++
+		}
+	}
+	return fmt.Sprintf("%d connections and %d UDP flows are open, %d of %d deployments work",
+		p.stats.FlowsOpen.Load(), p.udp.FlowsOpen.Load(), work, len(s.Deployments))
 }
 
 // dropped are the counts of datagrams that were not carried, by reason.

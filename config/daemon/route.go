@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,16 +17,35 @@ const directBuffer = 512 << 10
 
 // newRouter makes what sends flows on their ways, of which the tunnel is one.
 func newRouter(cfg *config.Config, p *Proxy) (*route.Router, error) {
-	rules, err := routes(cfg, slices.Concat(addrPorts(p.listeners), addrPorts(p.pages), p.dns.own()))
+	rules, err := p.rules(cfg, p.listeners)
 	if err != nil {
 		return nil, err
+	}
+	p.confirmed.Store(cfg.Proxy.Connect == config.Confirmed)
+	optimistic, confirmed := socks.Carry(p.mux, false), socks.Carry(p.mux, true)
+	handle := func(ctx context.Context, r *socks.Request) {
+		if p.confirmed.Load() {
+			confirmed(ctx, r)
+		} else {
+			optimistic(ctx, r)
+		}
 	}
 	sockets := trains(&cfg.UDP, p.udp)
 	sockets.Buffer = directBuffer
 	return route.New(route.Config{
-		Rules: rules, Handle: socks.Carry(p.mux, cfg.Proxy.Connect == config.Confirmed), Dial: p.mux.Dial, OpenUDP: socks.OpenUDP(p.mux),
+		Rules: rules, Handle: handle, Dial: p.mux.Dial, OpenUDP: socks.OpenUDP(p.mux),
 		Stats: p.route, Options: sockets, Log: p.log,
 	}), nil
+}
+
+// rules are those of [route], by which nothing is led to the ports of p, of which these
+// are the proxy's.
+func (p *Proxy) rules(cfg *config.Config, listeners []port) (*route.Rules, error) {
+	own := slices.Concat(addrPorts(p.pages), p.dns.own())
+	for _, ln := range listeners {
+		own = append(own, addrPorts([]net.Listener{ln})...)
+	}
+	return routes(cfg, own)
 }
 
 // routes are the rules of [route]. own are the listeners of this program.

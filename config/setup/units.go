@@ -4,20 +4,23 @@ import "strings"
 
 // nodeUnit is the node's unit of systemd. It runs as a user of its own, who can read
 // /etc/relaymux and nothing else of interest. A config with a mistake (exit code 2)
-// is not tried again. A port below 1024 (low) takes a capability.
+// is not tried again; a node that hangs is begun anew. A port below 1024 (low) takes a
+// capability, which means nothing to the system's network from within a user namespace.
+// A system call that is not let through fails, and does not end the node.
 func nodeUnit(binary string, low bool) string {
-	capability := ""
+	capability, users := "", "yes"
 	if low {
-		capability = "CAP_NET_BIND_SERVICE"
+		capability, users = "CAP_NET_BIND_SERVICE", "no"
 	}
-	return strings.NewReplacer("BINARY", binary, "CAPS", capability).Replace(`[Unit]
+	return strings.NewReplacer("BINARY", binary, "CAPS", capability, "USERS", users).Replace(`[Unit]
 Description=relaymux exit node
 Documentation=man:systemd.exec(5)
 After=network-online.target
 Wants=network-online.target
 
 [Service]
-Type=exec
+Type=notify
+WatchdogSec=30
 User=relaymux
 Group=relaymux
 ExecStart=BINARY node --config /etc/relaymux/node.toml
@@ -34,6 +37,10 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
+PrivateMounts=yes
+PrivateUsers=USERS
+ProtectProc=invisible
+RemoveIPC=yes
 ProtectClock=yes
 ProtectHostname=yes
 ProtectKernelTunables=yes
@@ -48,6 +55,8 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
 CapabilityBoundingSet=CAPS
 AmbientCapabilities=CAPS
 
@@ -63,8 +72,10 @@ func clientUnit(binary string) string {
 Description=relaymux proxy
 
 [Service]
-Type=exec
+Type=notify
+WatchdogSec=30
 ExecStart=BINARY run --config %E/relaymux/config.toml
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2
 RestartPreventExitStatus=2
@@ -72,12 +83,15 @@ LimitNOFILE=65536
 UMask=0077
 NoNewPrivileges=yes
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=default.target

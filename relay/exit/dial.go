@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,25 +36,32 @@ var errDialRate = errors.New("too many new connections at the node")
 // each address that is really dialled, so that a name which resolves to
 // something else the second time gains nothing.
 func NewDialer(p Policy) (Dialer, error) {
-	checked, err := newPolicy(p)
-	if err != nil {
-		return nil, err
-	}
-	return &policyDialer{checked}, nil
+	d := new(policyDialer)
+	return d, d.set(p)
 }
 
-type policyDialer struct{ policy *policy }
+type policyDialer struct{ policy atomic.Pointer[policy] }
+
+// set has d go by p from now on; an error changes nothing.
+func (d *policyDialer) set(p Policy) error {
+	checked, err := newPolicy(p)
+	if err == nil {
+		d.policy.Store(checked)
+	}
+	return err
+}
 
 func (d *policyDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	name, port, err := splitTarget(address)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.policy.checkName(name, port); err != nil {
+	policy := d.policy.Load()
+	if err := policy.checkName(name, port); err != nil {
 		return nil, err
 	}
 	nd := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
-		return d.policy.checkAddress(name, address)
+		return policy.checkAddress(name, address)
 	}}
 	return nd.DialContext(ctx, network, address)
 }

@@ -59,7 +59,7 @@ type ClientUsage struct {
 
 // clientUse is its counters.
 type clientUse struct {
-	streams                     atomic.Int64
+	streams, here               atomic.Int64 // and links that are told of as here
 	exchanges, opened, up, down atomic.Uint64
 }
 

@@ -24,6 +24,7 @@ type linkEnd struct {
 	// These are for the table, which does not lock.
 	sign   atomic.Int64 // when a record came last, or an exchange ended, since the node began
 	proven atomic.Bool  // it was, after its hello
+	here   atomic.Bool  // its client has been told of as here
 	live   atomic.Int64 // streams with a socket, or with bytes that wait
 
 	mu      sync.Mutex // of all that follows, and of the streams
@@ -85,6 +86,7 @@ func (l *linkEnd) end() {
 		return
 	}
 	l.over = true
+	l.departed("its link was ended")
 	for _, s := range l.conn.All() {
 		if f := flowOf(s); f != nil {
 			f.cut(link.Gone, "")
@@ -112,7 +114,11 @@ func (l *linkEnd) reap(silence time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	held := slices.ContainsFunc(l.parked, func(x *linkExchange) bool { return !x.pipe })
-	gone := !held && time.Since(l.seen()) > silence
+	silent := time.Since(l.seen())
+	gone := !held && silent > silence
+	if !held && silent > awayAfter {
+		l.departed("silent for " + awayAfter.String())
+	}
 	for _, s := range l.conn.All() {
 		f := flowOf(s)
 		if f == nil || f.base().freed {

@@ -47,6 +47,11 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request, req *request, b
 			n.refuseLink(w, err, text)
 			return
 		}
+		carriage := "binary"
+		if text {
+			carriage = "script"
+		}
+		n.arrived(l, r, carriage)
 		if l.await(r.Context(), x) {
 			n.finishLink(w, l, x)
 		}

@@ -65,6 +65,7 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 		n.refuse(w, errNoLink)
 		return
 	}
+	n.arrived(l, r, "pipe")
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer l.leave(x)

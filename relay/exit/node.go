@@ -33,6 +33,7 @@ type Node struct {
 	links   links
 	sockets udpSockets // TCP has the rest of the sessions to itself
 	began   time.Time
+	visits  visits
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
@@ -70,8 +71,9 @@ func New(c Config) (*Node, error) {
 		timing:      timing{longPoll: c.LongPoll},
 		reapAfter:   c.Reap,
 		udp:         c.UDP,
-		sockets:     udpSockets{most: max(1, c.Streams/2), all: make(map[*udpSocket]struct{})},
+		sockets:     udpSockets{most: socketsOf(c.Streams), all: make(map[*udpSocket]struct{})},
 		began:       time.Now(),
+		visits:      newVisits(),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
@@ -91,15 +93,6 @@ func New(c Config) (*Node, error) {
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.work.Go(n.reapLoop)
 	return n, nil
-}
-
-// dialLimiter allows bursts of a second's worth: a page opens its connections
-// all at once.
-func dialLimiter(perSecond float64) *rate.Limiter {
-	if perSecond <= 0 {
-		return rate.NewLimiter(rate.Inf, 0)
-	}
-	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
 }
 
 // Close resets all sessions, answers the held exchanges, and returns when the

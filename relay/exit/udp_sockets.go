@@ -15,10 +15,9 @@ var errEvicted = errors.New("made room for another")
 // udpSockets are the node's UDP sockets, those that are dialled included: most at
 // a time. Its lock is the innermost: nothing else is locked under it.
 type udpSockets struct {
+	mu   sync.Mutex
 	most int
-
-	mu  sync.Mutex
-	all map[*udpSocket]struct{}
+	all  map[*udpSocket]struct{}
 }
 
 // enter counts u in, and reports whether there is room. One that has been silent

@@ -18,9 +18,10 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "config/daemon", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script", "relay/tune"},
+	"":                               {"config", "config/daemon", "config/environ", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script", "relay/tune"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3", "relay/tune"}, // puts the rest together
 	"config":                         {"mux/rule"},
+	"config/environ":                 {"config"},
 	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dns":                      {"mux/rule"},
@@ -51,48 +52,49 @@ var mayImport = map[string][]string{
 // home is where an outside package may be imported, and nowhere else, so that
 // what it does can be done otherwise by changing one package.
 var home = map[string][]string{
-	"github.com/BurntSushi/toml":           {"config", "config/setup"}, // setup reads what others wrote
-	"github.com/armon/go-socks5":           {"socks"},
-	"github.com/valyala/bytebufferpool":    {"mux/buf"},
-	"github.com/emmansun/base64":           {"mux/wire"},
-	"github.com/gofrs/flock":               {"relay/account"},
-	"github.com/flynn/noise":               {"mux/link"},
-	"github.com/klauspost/compress/gzip":   {"relay/exit"},
-	"github.com/klauspost/compress/zstd":   {"relay/exit"},
-	"github.com/letsencrypt/pebble/v2/ca":  {"relay/relaytest/testca"},
-	"github.com/letsencrypt/pebble/v2/db":  {"relay/relaytest/testca"},
-	"github.com/letsencrypt/pebble/v2/va":  {"relay/relaytest/testca"},
-	"github.com/letsencrypt/pebble/v2/wfe": {"relay/relaytest/testca"},
-	"github.com/miekg/dns":                 {"relay/relaytest/testca"},
-	"github.com/lmittmann/tint":            {""},
-	"github.com/schollz/progressbar/v3":    {""},
-	"github.com/spf13/cobra":               {""},
-	"github.com/spf13/pflag":               {""},
-	"github.com/quic-go/quic-go":           {"relay/h3", "relay/exit"},
-	"github.com/quic-go/quic-go/http3":     {"relay/h3", "relay/exit"},
-	"golang.org/x/net/ipv4":                {"mux/gso"}, // the message that quic-go has filled
-	"golang.org/x/net/dns/dnsmessage":      {"socks/dns"},
-	"golang.org/x/sync/singleflight":       {"socks/dns"},
-	"golang.org/x/sync/semaphore":          {"mux"},
-	"golang.org/x/sync/errgroup":           {"config/daemon"},
-	"golang.org/x/crypto/acme":             {"relay/exit"},
-	"golang.org/x/crypto/chacha20poly1305": {"mux/link"},
-	"rsc.io/qr":                            {"socks/dash"},
-	"charm.land/bubbletea/v2":              {"socks/dash/top"},
-	"charm.land/lipgloss/v2":               {"socks/dash/top"},
-	"golang.org/x/sys/cpu":                 {"mux/link"},
-	"golang.org/x/term":                    {""},
-	"golang.org/x/time/rate":               {"socks", "socks/dns", "socks/route", "relay/exit"},
-	"golang.org/x/sys/unix":                {"mux/gso"},
-	"golang.org/x/sys/windows":             {"mux/wire"},
-	"net/http":                             {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
-	"os/exec":                              {},
-	"unsafe":                               {"mux/gso"}, // recvmsg and sendmmsg without allocation
-	"math/rand":                            {},          // math/rand/v2 or crypto/rand
-	"log":                                  {"socks"},   // only as http.Server.ErrorLog; else log/slog, handed in
-	"io/ioutil":                            {},
-	"encoding/json":                        {"config/setup", "relay/doctor", "relay/tune", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
-	"golang.org/x/net/context":             {},
+	"github.com/BurntSushi/toml":              {"config", "config/setup"}, // setup reads what others wrote
+	"github.com/armon/go-socks5":              {"socks"},
+	"github.com/valyala/bytebufferpool":       {"mux/buf"},
+	"github.com/coreos/go-systemd/v22/daemon": {"config/daemon"},
+	"github.com/emmansun/base64":              {"mux/wire"},
+	"github.com/gofrs/flock":                  {"relay/account"},
+	"github.com/flynn/noise":                  {"mux/link"},
+	"github.com/klauspost/compress/gzip":      {"relay/exit"},
+	"github.com/klauspost/compress/zstd":      {"relay/exit"},
+	"github.com/letsencrypt/pebble/v2/ca":     {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/db":     {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/va":     {"relay/relaytest/testca"},
+	"github.com/letsencrypt/pebble/v2/wfe":    {"relay/relaytest/testca"},
+	"github.com/miekg/dns":                    {"relay/relaytest/testca"},
+	"github.com/lmittmann/tint":               {""},
+	"github.com/schollz/progressbar/v3":       {""},
+	"github.com/spf13/cobra":                  {""},
+	"github.com/spf13/pflag":                  {""},
+	"github.com/quic-go/quic-go":              {"relay/h3", "relay/exit"},
+	"github.com/quic-go/quic-go/http3":        {"relay/h3", "relay/exit"},
+	"golang.org/x/net/ipv4":                   {"mux/gso"}, // the message that quic-go has filled
+	"golang.org/x/net/dns/dnsmessage":         {"socks/dns"},
+	"golang.org/x/sync/singleflight":          {"socks/dns"},
+	"golang.org/x/sync/semaphore":             {"mux"},
+	"golang.org/x/sync/errgroup":              {"config/daemon"},
+	"golang.org/x/crypto/acme":                {"relay/exit"},
+	"golang.org/x/crypto/chacha20poly1305":    {"mux/link"},
+	"rsc.io/qr":                               {"socks/dash"},
+	"charm.land/bubbletea/v2":                 {"socks/dash/top"},
+	"charm.land/lipgloss/v2":                  {"socks/dash/top"},
+	"golang.org/x/sys/cpu":                    {"mux/link"},
+	"golang.org/x/term":                       {""},
+	"golang.org/x/time/rate":                  {"socks", "socks/dns", "socks/route", "relay/exit"},
+	"golang.org/x/sys/unix":                   {"mux/gso"},
+	"golang.org/x/sys/windows":                {"mux/wire"},
+	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
+	"os/exec":                                 {"config/environ"}, // which runs what it is told to
+	"unsafe":                                  {"mux/gso"},        // recvmsg and sendmmsg without allocation
+	"math/rand":                               {},                 // math/rand/v2 or crypto/rand
+	"log":                                     {"socks"},          // only as http.Server.ErrorLog; else log/slog, handed in
+	"io/ioutil":                               {},
+	"encoding/json":                           {"config/setup", "relay/doctor", "relay/tune", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
+	"golang.org/x/net/context":                {},
 }
 
 func TestImports(t *testing.T) {

@@ -62,9 +62,11 @@ func TestHostile77_LinkNodeRestarts(t *testing.T) {
 }
 
 // TestHostile77_LinkNodeRestartsUnnoticed: while nothing is open. The first
-// connection afterwards works, and costs two exchanges more than others.
+// connection afterwards works, and costs two exchanges more than others; nobody is alarmed.
 func TestHostile77_LinkNodeRestartsUnnoticed(t *testing.T) {
 	everyCarriage(t, func(t *testing.T, c StackConfig) {
+		book := new(logbook)
+		c.Log = book.log()
 		mortally(t, c, func(t *testing.T, s *Stack, node *lives) {
 			echo := s.serve(t, Echo)
 			for range 3 {
@@ -79,6 +81,9 @@ func TestHostile77_LinkNodeRestartsUnnoticed(t *testing.T) {
 				time.Sleep(time.Minute)
 				node.restart(time.Second)
 				time.Sleep(time.Minute)
+			}
+			if !book.has("the node began anew") || book.has("level=WARN", "deployment=") {
+				t.Errorf("the log says:\n%s", book.text.String())
 			}
 		})
 	})

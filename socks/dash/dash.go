@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"relaymux/mux"
@@ -59,6 +60,7 @@ type Config struct {
 type Server struct {
 	Config
 	began time.Time
+	proxy atomic.Pointer[Proxy]
 	page  page
 	write [sha256.Size]byte // the digest of the token that changes something
 	http  *http.Server
@@ -91,6 +93,7 @@ func New(c Config) (*Server, error) {
 		c.Routed = new(stats.Route)
 	}
 	s := &Server{Config: c, began: time.Now()}
+	s.SetProxy(c.Proxies, c.Password)
 	token := c.Token
 	if token == "" {
 		token = rand.Text() // 130 bits, which only the page itself can read
@@ -120,6 +123,9 @@ func (s *Server) Serve(ln net.Listener) {
 		s.Log.Error("the admin page has ended", "listener", ln.Addr().String(), "err", err)
 	}
 }
+
+// SetProxy replaces Config.Proxies and Config.Password.
+func (s *Server) SetProxy(at []netip.AddrPort, password bool) { s.proxy.Store(&Proxy{at, password}) }
 
 // Close ends all listeners and connections.
 func (s *Server) Close() { s.http.Close() }

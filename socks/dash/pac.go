@@ -21,9 +21,10 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 
 // ways are the proxies as a browser that has come to that address can reach them.
 func (s *Server) ways(here netip.Addr) (list []string) {
-	for _, p := range near(s.Proxies, here) {
+	proxy := s.proxy.Load()
+	for _, p := range near(proxy.Listen, here) {
 		way := "SOCKS5 " + p.String() + "; PROXY " + p.String()
-		if s.Password {
+		if proxy.Password {
 			way = "PROXY " + p.String() // browsers know no password of SOCKS
 		}
 		list = append(list, way)

@@ -210,7 +210,7 @@ func (s *Server) look() Status {
 	snap := s.Look(flowsMost)
 	st := Status{
 		Version: s.Version, Time: snap.At, Uptime: time.Since(s.began).Seconds(),
-		Proxy: Proxy{s.Proxies, s.Password}, Totals: s.totals(), Link: linkOf(&snap),
+		Proxy: *s.proxy.Load(), Totals: s.totals(), Link: linkOf(&snap),
 		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows, Exchanges: []Exchange{},
 		UDP: datagramsOf(s.UDP), QUIC: datagramsOf(s.QUIC),
 	}

@@ -14,6 +14,7 @@ const watchEvery = 2 * time.Second
 type View struct {
 	JSON  bool // as it came; else as a table
 	Watch bool // again and again, until the context ends
+	Quiet bool // not at all: whether there is one is all that counts
 }
 
 // Show writes the state of a running relaymux.
@@ -32,6 +33,8 @@ func (c *Client) Show(ctx context.Context, w io.Writer, v View) error {
 		switch {
 		case err != nil:
 			return err
+		case v.Quiet:
+			return nil
 		case v.JSON:
 			fmt.Fprintf(w, "%s\n", body)
 		default:

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,6 +46,7 @@ type OpenUDP = func(host string, port uint16, deliver Deliver, ended func(error)
 // A Router sends each flow on its way: it has the functions that a socks.Server wants.
 type Router struct {
 	Config
+	rules  atomic.Pointer[Rules]
 	silent rate.Sometimes // samples the log
 
 	ctx  context.Context // of the dials of UDP flows
@@ -69,13 +71,20 @@ func New(c Config) *Router {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Router{Config: c, silent: rate.Sometimes{First: 1, Interval: complaintEvery}, joined: make(map[*joint]struct{})}
+	r.rules.Store(c.Rules)
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r
 }
 
+// SetRules has new flows go by these rules.
+func (r *Router) SetRules(rules *Rules) { r.rules.Store(rules) }
+
+// DecideText is that of the rules.
+func (r *Router) DecideText(target string) (Verdict, error) { return r.rules.Load().DecideText(target) }
+
 // Request is socks.Config's Handle.
 func (r *Router) Request(ctx context.Context, req *socks.Request) {
-	switch v := r.Rules.Decide(req.Host, req.Port); v.Way {
+	switch v := r.rules.Load().Decide(req.Host, req.Port); v.Way {
 	case Tunnel:
 		r.Handle(ctx, req)
 	case Block:
@@ -89,7 +98,7 @@ func (r *Router) Request(ctx context.Context, req *socks.Request) {
 
 // Connect is socks.Config's Dial.
 func (r *Router) Connect(ctx context.Context, host string, port uint16) (net.Conn, error) {
-	switch v := r.Rules.Decide(host, port); v.Way {
+	switch v := r.rules.Load().Decide(host, port); v.Way {
 	case Block:
 		r.Stats.Blocked.Add(1)
 		r.Log.Debug("blocked", "host", host, "port", port, "rule", v.Rule)
@@ -112,7 +121,7 @@ func (r *Router) Connect(ctx context.Context, host string, port uint16) (net.Con
 // or carries a *wire.DialError.
 func (r *Router) dial(ctx context.Context, network, host string, port uint16) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialLimit, Control: func(_, address string, _ syscall.RawConn) error {
-		return r.Rules.check(address)
+		return r.rules.Load().check(address)
 	}}
 	conn, err := d.DialContext(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err == nil {

@@ -32,7 +32,7 @@ const (
 
 // Open is socks.UDP's Open.
 func (r *Router) Open(host string, port uint16, deliver Deliver, ended func(error)) socks.Flow {
-	switch v := r.Rules.Decide(host, port); v.Way {
+	switch v := r.rules.Load().Decide(host, port); v.Way {
 	case Block:
 		r.Stats.Blocked.Add(1)
 		r.tell(host, port, v.Rule)

@@ -1,0 +1,18 @@
+package socks
+
+import "sync/atomic"
+
+// blocks is what is dropped of UDP, which may change while associations go on.
+type blocks struct{ quic, stun atomic.Bool }
+
+// SetUsers replaces the users. Who has logged in already stays.
+func (s *Server) SetUsers(users []User) { s.guard.setUsers(users) }
+
+// SetMaxConns replaces Config.MaxConns. Who is in already stays.
+func (s *Server) SetMaxConns(n int) { s.gate.setMax(n) }
+
+// SetBlocks replaces UDP.BlockQUIC and UDP.BlockSTUN, for associations that are open too.
+func (s *Server) SetBlocks(quic, stun bool) {
+	s.blocks.quic.Store(quic)
+	s.blocks.stun.Store(stun)
+}
