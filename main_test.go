@@ -479,10 +479,13 @@ func TestReload(t *testing.T) {
 	// The address becomes one of all interfaces, with the same port number; and one
 	// that cannot be had leaves what there is.
 	change(t, client, func(text string) string {
-		return strings.Replace(text, second, strings.Replace(second, "127.0.0.1", "0.0.0.0", 1), 1)
+		return strings.Replace(text, second, strings.Replace(second, "127.0.0.1", "0.0.0.0", 1), 1) + "[route]\nblock = [\"blocked.example\"]\n"
 	})
 	p.hangUp()
-	p.await("config read again", "proxy.listen")
+	p.await("config read again", "proxy.listen", "route.block")
+	if _, status, err := get(with, "http://blocked.example/"); err != nil || status != http.StatusForbidden {
+		t.Errorf("what is blocked now: %d, %v", status, err)
+	}
 	if text, _, err := get(with, target.URL); text != "carried" {
 		t.Errorf("by all interfaces: %q, %v", text, err)
 	}
