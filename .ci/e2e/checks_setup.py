@@ -103,7 +103,7 @@ class Machine:
 def commands():
     """Those of the README, in their order, from setting up to the programs."""
     with open(README, encoding="utf-8") as file:
-        text = re.search(r"## Set it up\n(.*?)\n### By hand", file.read(), re.S)[1]
+        text = re.search(r"## Set it up\n(.*?)\n## Your programs", file.read(), re.S)[1]
     return [line for block in re.findall(r"```sh\n(.*?)```", text, re.S) for line in block.splitlines()]
 
 
