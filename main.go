@@ -597,7 +597,7 @@ func (a *app) proxyOf(o options, user string) (environ.Proxy, error) {
 	if err != nil {
 		return environ.Proxy{}, err
 	}
-	p, err := environ.Of(cfg, user)
+	p, err := environ.Of(cfg, user, a.environ)
 	if err != nil {
 		return p, usage("%w", err)
 	}

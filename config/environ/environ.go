@@ -18,11 +18,13 @@ import (
 type Proxy struct {
 	Address        string // host:port, as a program on this machine reaches it
 	User, Password string // "" where none is asked for
+	Direct         string // what else is reached without it, as no_proxy has it; "" for nothing
 }
 
 // Of is the proxy that cfg describes, with the password of that user, of the first if
-// the name is empty.
-func Of(cfg *config.Config, user string) (p Proxy, err error) {
+// the name is empty. What the environment has of no_proxy stays.
+func Of(cfg *config.Config, user string, environ []string) (p Proxy, err error) {
+	p.Direct = directOf(environ)
 	if p.Address, err = Reach(cfg.Proxy.Listen[0]); err != nil {
 		return p, err
 	}
@@ -36,6 +38,16 @@ func Of(cfg *config.Config, user string) (p Proxy, err error) {
 		return p, fmt.Errorf("the config has no user %q under proxy.users", user)
 	}
 	return p, nil
+}
+
+// directOf is what no_proxy has in environ. "*" is all: who wants that asks for no proxy.
+func directOf(environ []string) (list string) {
+	for _, kv := range environ {
+		if name, value, _ := strings.Cut(kv, "="); strings.EqualFold(name, "no_proxy") && value != "" && value != "*" {
+			list = value
+		}
+	}
+	return list
 }
 
 // Reach is how a program on this machine reaches what listens at that address, as a
@@ -73,8 +85,12 @@ func (p Proxy) Variables() (list []Variable) {
 		}
 		return u.String()
 	}
+	near := direct
+	if p.Direct != "" && p.Direct != direct {
+		near += "," + strings.TrimPrefix(p.Direct, direct+",")
+	}
 	for _, v := range []Variable{
-		{"http_proxy", at("http")}, {"https_proxy", at("http")}, {"all_proxy", at("socks5h")}, {"no_proxy", direct},
+		{"http_proxy", at("http")}, {"https_proxy", at("http")}, {"all_proxy", at("socks5h")}, {"no_proxy", near},
 	} {
 		list = append(list, v, Variable{strings.ToUpper(v.Name), v.Value})
 	}

@@ -43,6 +43,19 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// TestDirect: what the environment has is added to, once.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	for old, want := range map[string]string{
+		"": direct, "*": direct, "corp.example": direct + ",corp.example", direct: direct, direct + ",corp.example": direct + ",corp.example",
+	} {
+		p := Proxy{Direct: directOf([]string{"http_proxy=x", "NO_PROXY=" + old})}
+		if got := p.Variables()[6].Value; got != want {
+			t.Errorf("%q: %q, want %q", old, got, want)
+		}
+	}
+}
+
 // TestShells: each shell that is here reads what was written for it as it was meant.
 func TestShells(t *testing.T) {
 	t.Parallel()
