@@ -184,7 +184,7 @@ func clockLeg(n *config.ExitNode, now time.Time) Leg {
 
 // egressLeg is the rule: nothing is connected to.
 func egressLeg(e *config.Egress) Leg {
-	l := Leg{Name: LegEgress, Status: OK, Detail: "clients may reach the public Internet, without port 25"}
+	l := Leg{Name: LegEgress, Status: OK, Detail: "rule, not tried: clients may reach the public Internet, without port 25"}
 	if e.AllowPrivate {
 		l.Status, l.Detail = Warning, l.Detail+"; private addresses and this machine's own too"
 		l.Remedy = "whoever has a secret reaches all that this machine can: unless that is meant, remove allow_private"
