@@ -474,6 +474,9 @@ func (a *app) doctorCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
 	c.Flags().DurationVar(&limit, "limit", 2*time.Minute, "the longest that it may take")
 	c.RunE = a.does(func() error {
+		if c.Flags().Changed("target") && !daemon.IsTarget(target) {
+			return usage("--target %q is not host:port: write it as example.com:443", target)
+		}
 		if _, err := a.need(o); err != nil {
 			return err
 		}

@@ -172,6 +172,9 @@ func TestInitCarriesARequest(t *testing.T) {
 	if text, code = output(t, "doctor", "--config", client, "--target", "127.0.0.1:1"); code != exitFailed || !strings.Contains(text, "dial is broken") {
 		t.Errorf("doctor of a target that is not there: %d, %s", code, text)
 	}
+	if text, code = output(t, "doctor", "--config", client, "--target", "foo"); code != exitUsage || text != "relaymux: --target \"foo\" is not host:port: write it as example.com:443\n" {
+		t.Errorf("doctor of a target without a port: %d, %s", code, text)
+	}
 	if text, code = output(t, "doctor", "--config", node); code != 0 || !strings.Contains(text, "is in use by this node") {
 		t.Errorf("doctor of a running node: %d, %s", code, text)
 	}

@@ -40,3 +40,6 @@ func Examine(ctx context.Context, cfg *config.Config, environ []string, target s
 	}
 	return report, nil
 }
+
+// IsTarget reports whether s is a target that Examine takes: host:port.
+func IsTarget(s string) bool { return doctor.IsTarget(s) }

@@ -74,18 +74,21 @@ func (c *Client) examine(ctx context.Context, d *Deployment) Finding {
 			Remedy: "put the address of the relay in its place, in url of the [[deployment]]"})
 		return e.Finding
 	}
-	udp := make(chan Leg, 1)
-	go func() { udp <- e.byUDP(ctx) }()
+	udp := e.besides(ctx)
+	var last Leg
 	well := d.HTTP == "3" || e.name(ctx) && e.connect(ctx)
-	last := <-udp
 	switch {
 	case d.HTTP == "3":
+		last = <-udp.leg
 		well = last.Status == OK
-	case !well && last.Status == OK: // as http = "auto" would find out
-		e.soften()
-		d.HTTP, well = "3", true
-	case !well && last.Status == Warning: // it is no way around TCP either
-		last.Status, last.Remedy = Skipped, ""
+	case !well:
+		switch last = udp.wait(udpFold); last.Status {
+		case OK: // as http = "auto" would find out
+			e.soften()
+			d.HTTP, well = "3", true
+		case Warning: // it is no way around TCP either
+			last = Leg{Name: LegUDP, Status: Skipped, Detail: "no HTTP/3 there either"}
+		}
 	}
 	if well {
 		well = e.carry(ctx)
@@ -96,6 +99,9 @@ func (c *Client) examine(ctx context.Context, d *Deployment) Finding {
 		e.dial(ctx)
 	} else {
 		e.skip("not reached", LegDial)
+	}
+	if last.Name == "" {
+		last = udp.wait(1)
 	}
 	e.add(last)
 	return e.Finding

@@ -14,6 +14,18 @@ import (
 // dialLimit is what a node gives a target, and an exchange or two.
 const dialLimit = 40 * time.Second
 
+// IsTarget reports whether s may be a Client's Target.
+func IsTarget(s string) bool {
+	_, _, ok := splitTarget(s)
+	return ok
+}
+
+func splitTarget(s string) (host string, port uint16, ok bool) {
+	host, text, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(text, 10, 16)
+	return host, uint16(n), err == nil && portErr == nil && host != "" && n > 0
+}
+
 // dial has the node connect to the target, through the program's own mux.
 func (e *exam) dial(ctx context.Context) {
 	if e.Target == "" {
@@ -21,9 +33,8 @@ func (e *exam) dial(ctx context.Context) {
 		return
 	}
 	l := Leg{Name: LegDial, Status: OK}
-	host, portText, err := net.SplitHostPort(e.Target)
-	port, portErr := strconv.ParseUint(portText, 10, 16)
-	if err != nil || portErr != nil || host == "" {
+	host, port, ok := splitTarget(e.Target)
+	if !ok {
 		l.Status, l.Detail, l.Remedy = Broken, "--target is not host:port", "write it as example.com:443"
 		e.add(l)
 		return
@@ -47,7 +58,7 @@ func (e *exam) dial(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	began := time.Now()
-	s := m.Open(host, uint16(port))
+	s := m.Open(host, port)
 	err = s.Wait(ctx)
 	l.Millis = since(began)
 	s.Close()

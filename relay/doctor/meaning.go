@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"relaymux/mux/wire"
 	"relaymux/relay"
 )
 
@@ -53,13 +54,13 @@ func (e *exam) meaning(f *relay.Failure) fault {
 	direct := e.d.direct()
 	switch f.Kind {
 	case relay.Refused:
-		// The node's own words to strangers, as they come through a relay too.
-		if direct || strings.Contains(f.Detail, "404 page not found") {
-			out.leg, out.remedy = LegSecret, secretRemedy
+		if said := e.nodeSaid(f.Detail); said != "" {
+			out.leg, out.detail, out.remedy = LegSecret, said, secretRemedy
 			if !e.d.Link {
 				out.remedy = "key of the [[deployment]] must be key under [node] at the node"
 			}
-			out.detail = "the node answers as to a stranger (404)"
+		} else if direct {
+			out.leg, out.remedy = LegNode, "something else than a node answers there: check host and port of the url, and what is before the node"
 		} else if e.d.Script() && strings.HasPrefix(f.Detail, "the node answers the script") {
 			out.leg, out.detail, out.remedy = LegNode, f.Detail, nodeKeyRemedy
 		} else if !e.d.Script() {
@@ -77,6 +78,24 @@ func (e *exam) meaning(f *relay.Failure) fault {
 	}
 	out.remedy = cmp.Or(out.remedy, "check url, key and who may use the deployment")
 	return out
+}
+
+// nodeSaid is what the node says to strangers, if detail has that, of an answer that may
+// have come through a relay: one and the same 404, or with diagnostics why, in JSON. A
+// relay has words of its own, none of them about a link.
+func (e *exam) nodeSaid(detail string) string {
+	if strings.Contains(detail, "404 page not found") {
+		return "the node answers as to a stranger (404)"
+	}
+	var a wire.Answer
+	at := strings.IndexByte(detail, '{')
+	if at < 0 || e.d.Script() || wire.ParseAnswer([]byte(detail[at:]), &a, 1) != nil || !a.HasErr {
+		return ""
+	}
+	if why := string(a.Err); e.d.direct() || strings.HasPrefix(why, "link") {
+		return "the node says: " + why
+	}
+	return ""
 }
 
 func keyRemedy(key string) string {

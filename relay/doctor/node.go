@@ -150,6 +150,9 @@ const longEnough = 24
 
 func keysLeg(n *config.ExitNode) Leg {
 	l := Leg{Name: LegKeys, Status: OK, Detail: fmt.Sprintf("%d clients", len(n.Clients))}
+	if len(n.Clients) == 1 {
+		l.Detail = "1 client"
+	}
 	switch size := len(n.Key.Reveal()); {
 	case size == 0:
 		l.Detail += ", no key: the JSON wire and scripts are off"
@@ -179,8 +182,9 @@ func clockLeg(n *config.ExitNode, now time.Time) Leg {
 	return l
 }
 
+// egressLeg is the rule: nothing is connected to.
 func egressLeg(e *config.Egress) Leg {
-	l := Leg{Name: LegEgress, Status: OK, Detail: "the public Internet, without port 25"}
+	l := Leg{Name: LegEgress, Status: OK, Detail: "rule, not tried: clients may reach the public Internet, without port 25"}
 	if e.AllowPrivate {
 		l.Status, l.Detail = Warning, l.Detail+"; private addresses and this machine's own too"
 		l.Remedy = "whoever has a secret reaches all that this machine can: unless that is meant, remove allow_private"

@@ -55,7 +55,8 @@ type Config struct {
 	Identity []byte
 
 	// Diagnostics answers a bad request with a JSON error instead of the
-	// 404, and /health for everybody. It makes the node easy to recognise.
+	// 404, and /health for everybody, and has the log warn of links that are
+	// refused. It makes the node easy to recognise.
 	Diagnostics bool
 
 	// Dialer reaches the targets. If nil, it is NewDialer(Policy).

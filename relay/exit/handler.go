@@ -201,9 +201,9 @@ func page(w http.ResponseWriter, status int, text string) {
 
 func statusOf(err error) int {
 	switch {
-	case errors.Is(err, errKey):
+	case errors.Is(err, errKey), errors.Is(err, errStranger):
 		return http.StatusUnauthorized
-	case errors.Is(err, errNotFound):
+	case errors.Is(err, errNotFound), errors.Is(err, errNoLink): // of a link, clients wait for that status
 		return http.StatusNotFound
 	case errors.Is(err, errTooLarge):
 		return http.StatusRequestEntityTooLarge

@@ -29,7 +29,6 @@ func (n *Node) hello(body []byte) ([]byte, error) {
 	case err == nil:
 		return answer, nil
 	case errors.Is(err, link.ErrVersion):
-		n.log.Info("a client of a link speaks another version", "err", err)
 		return nil, fmt.Errorf("link refused: %w", err)
 	}
 	return nil, errStranger

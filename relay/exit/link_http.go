@@ -36,7 +36,7 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request, req *request, b
 		answer, err := n.hello(body)
 		req.release()
 		if err != nil {
-			n.refuseLink(w, err, text)
+			n.refuseLink(w, r, err, text)
 			return
 		}
 		n.replyLink(w, answer, text)
@@ -44,7 +44,7 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request, req *request, b
 		l, x, err := n.takeRecords(body, text)
 		req.release() // nothing aliases it
 		if err != nil {
-			n.refuseLink(w, err, text)
+			n.refuseLink(w, r, err, text)
 			return
 		}
 		carriage := "binary"
@@ -53,20 +53,20 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request, req *request, b
 		}
 		n.arrived(l, r, carriage)
 		if l.await(r.Context(), x) {
-			n.finishLink(w, l, x)
+			n.finishLink(w, r, l, x)
 		}
 	default:
 		req.release()
-		n.refuseLink(w, errLinkBody, text)
+		n.refuseLink(w, r, errLinkBody, text)
 	}
 }
 
 // finishLink answers an exchange whose time has come.
-func (n *Node) finishLink(w http.ResponseWriter, l *linkEnd, x *linkExchange) {
+func (n *Node) finishLink(w http.ResponseWriter, r *http.Request, l *linkEnd, x *linkExchange) {
 	body, cost, err := l.makeAnswer(x)
 	defer n.bodies.Return(cost)
 	if err != nil {
-		n.refuseLink(w, err, x.text)
+		n.refuseLink(w, r, err, x.text)
 		return
 	}
 	defer body.Release()
@@ -108,7 +108,8 @@ func (n *Node) write(w http.ResponseWriter, kind string, body []byte) {
 }
 
 // refuseLink answers what is no exchange of a link.
-func (n *Node) refuseLink(w http.ResponseWriter, err error, text bool) {
+func (n *Node) refuseLink(w http.ResponseWriter, r *http.Request, err error, text bool) {
+	n.tellRefused(r, err)
 	switch {
 	case !text || errors.Is(err, errMemory):
 		n.refuse(w, err)

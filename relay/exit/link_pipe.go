@@ -62,6 +62,7 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 	defer p.shrink()
 	if !p.take() { // a stranger, or somebody who repeats what he has heard
 		_, _ = n.receive(w, r, false)
+		n.tellRefused(r, errNoLink)
 		n.refuse(w, errNoLink)
 		return
 	}

@@ -34,6 +34,7 @@ type Node struct {
 	sockets udpSockets // TCP has the rest of the sessions to itself
 	began   time.Time
 	visits  visits
+	refused visits // likewise: strangers must not crowd out what is said of clients
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
@@ -74,6 +75,7 @@ func New(c Config) (*Node, error) {
 		sockets:     udpSockets{most: socketsOf(c.Streams), all: make(map[*udpSocket]struct{})},
 		began:       time.Now(),
 		visits:      newVisits(),
+		refused:     newVisits(),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}

@@ -97,6 +97,60 @@ func TestVisitsAreFew(t *testing.T) {
 	})
 }
 
+// TestRefused: with diagnostics the log and the answer say why a link is refused and to
+// whom, in few lines; without, a stranger gets the 404 and no line above Debug.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		diagnostics bool
+		level       slog.Level
+		status      int
+		lines       int
+		mark        string
+	}{
+		"with diagnostics": {true, slog.LevelInfo, http.StatusUnauthorized, visitBurst, "level=WARN"},
+		"without":          {false, slog.LevelInfo, http.StatusNotFound, 0, ""},
+		"at Debug":         {false, slog.LevelDebug, http.StatusNotFound, 2 * visitBurst, "level=DEBUG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log guestbook
+			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: c.level}))
+			linked(t, Config{Log: logger, Diagnostics: c.diagnostics}, func(t *testing.T, r *rig) {
+				for range 2 * visitBurst {
+					got, resp := r.tryLink("nobody", false)
+					if got != nil || resp.StatusCode != c.status {
+						t.Fatalf("status %d", resp.StatusCode)
+					}
+				}
+				if n := log.lines(`msg="a link was refused" because="no client has this secret`); n != c.lines || n != log.lines(c.mark) && n > 0 {
+					t.Errorf("told %d times:\n%s", n, &log.text)
+				}
+				if n := log.lines("address=192.0.2.1"); n != c.lines { // httptest's
+					t.Errorf("%d addresses:\n%s", n, &log.text)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusedWhatIsForgotten: a link that the node does not know is no stranger's, and
+// clients know it by its status, with diagnostics too.
+func TestRefusedWhatIsForgotten(t *testing.T) {
+	t.Parallel()
+	var log guestbook
+	linked(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Diagnostics: true}, func(t *testing.T, r *rig) {
+		c := r.link("ann")
+		r.node.SetClients(clients("bob"))
+		if err := c.do(ask(0)); err != errTestUnknown {
+			t.Errorf("got %v", err)
+		}
+		if log.lines("a link was refused") != 0 {
+			t.Errorf("%s", &log.text)
+		}
+	})
+}
+
 func TestForwardedFor(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

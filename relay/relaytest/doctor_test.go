@@ -2,6 +2,7 @@ package relaytest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -164,6 +165,7 @@ func TestDoctor(t *testing.T) {
 	egress := func(c *exit.Config) {
 		c.Dialer, c.Policy = nil, exit.Policy{}
 	}
+	diagnosed := func(c *exit.Config) { c.Diagnostics = true }
 	untrusted := func(*fronted.Config, *x509.Certificate) {}
 	for _, c := range []struct {
 		name   string
@@ -187,6 +189,12 @@ func TestDoctor(t *testing.T) {
 			doctor.LegSecret, doctor.Broken, "as to a stranger", "[[node.client]]"},
 		{"wrong key, straight, by the JSON wire", patient{json: true, key: "wrong"},
 			doctor.LegSecret, doctor.Broken, "as to a stranger", "key under [node]"},
+		{"wrong secret by a Worker, with diagnostics", patient{via: "worker", secret: other, node: diagnosed},
+			doctor.LegSecret, doctor.Broken, "the node says: link refused: the node knows no such secret", "[[node.client]]"},
+		{"wrong secret, straight, with diagnostics", patient{secret: other, node: diagnosed},
+			doctor.LegSecret, doctor.Broken, "the node says: link refused: the node knows no such secret", "[[node.client]]"},
+		{"wrong key, straight, by the JSON wire, with diagnostics", patient{json: true, key: "wrong", node: diagnosed},
+			doctor.LegSecret, doctor.Broken, "the node says: unauthorized", "key under [node]"},
 		{"wrong key of the Worker", patient{via: "worker", key: "wrong"},
 			doctor.LegRelay, doctor.Broken, "status 404", "the one that the Worker was given"},
 		{"node down behind a script", patient{via: "script", down: true},
@@ -210,7 +218,7 @@ func TestDoctor(t *testing.T) {
 		{"TLS name wrong", patient{shows: &shown{"other.example", -time.Hour, trustIt}},
 			doctor.LegTLS, doctor.Broken, "for another name; it shows CN=other.example", "server_name"},
 		{"UDP blocked", patient{tls: true, http: "auto", path: Path{Lose: 1}},
-			doctor.LegUDP, doctor.Warning, "HTTP/3", "all goes by TCP"},
+			doctor.LegUDP, doctor.Warning, "no HTTP/3 there; all goes by TCP", "nothing has to be done"},
 		{"UDP blocked, and nothing else wanted", patient{tls: true, http: "3", path: Path{Lose: 1}},
 			doctor.LegUDP, doctor.Broken, "by UDP", `http = "auto"`},
 		{"TCP blocked", patient{tls: true, http: "auto", front: func(c *fronted.Config) {
@@ -248,13 +256,43 @@ func TestDoctor(t *testing.T) {
 				case c.status == doctor.Warning && broken != nil:
 					t.Errorf("%+v is broken", broken)
 				}
-				if udp := legOf(t, r, doctor.LegUDP); c.leg == doctor.LegConnect && c.status == doctor.Broken && udp.Remedy != "" {
+				if udp := legOf(t, r, doctor.LegUDP); c.leg == doctor.LegConnect && c.status == doctor.Broken && (udp.Remedy != "" || udp.Millis > 0) {
 					t.Errorf("there is no way, and yet %+v", udp)
 				}
 				if c.leg == doctor.LegTLS && !strings.Contains(l.Detail, "sha256 ") {
 					t.Errorf("no fingerprint in %q", l.Detail)
 				}
 				wantNoSecret(t, r, other, LinkSecret, AuthKey, TunnelKey)
+			})
+		})
+	}
+}
+
+// TestDoctorDoesNotWaitForUDP: where UDP is not answered that takes a second, not the
+// whole limit of a handshake; and where it is slow but there, it is waited for.
+func TestDoctorDoesNotWaitForUDP(t *testing.T) {
+	for name, c := range map[string]struct {
+		p      patient
+		status doctor.Status
+		most   time.Duration
+	}{
+		"refused":         {patient{down: true}, doctor.Skipped, time.Second},
+		"blocked":         {patient{path: Path{Lose: 1}}, doctor.Warning, time.Second},
+		"a slow way":      {patient{path: Path{Delay: 300 * time.Millisecond}}, doctor.OK, 2 * time.Second},
+		"nothing but UDP": {patient{http: "3", path: Path{Lose: 1}}, doctor.Broken, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				t.Cleanup(func() { time.Sleep(time.Minute) })
+				c.p.tls, c.p.http = true, cmp.Or(c.p.http, "auto")
+				began := time.Now()
+				r, _ := c.p.examined(t)
+				if took := time.Since(began); took > c.most {
+					t.Errorf("it took %v", took)
+				}
+				if l := legOf(t, r, doctor.LegUDP); l.Status != c.status {
+					t.Errorf("got %+v", l)
+				}
 			})
 		})
 	}
