@@ -186,7 +186,7 @@ func TestInitCarriesARequest(t *testing.T) {
 		}
 	}
 	line := run(t, nil, "run", "--config", client, "--proxy", "127.0.0.1:0").await("proxy on")
-	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.Contains(text, "stop it first") {
+	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.HasPrefix(text, "relaymux: the proxy is running: stop it first") {
 		t.Errorf("tune beside the proxy: %d, %s", code, text)
 	}
 	if text, _, err := get(by(t, address(line)), target.URL); err != nil || text != "carried" {
