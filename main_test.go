@@ -453,7 +453,7 @@ func TestReload(t *testing.T) {
 	change(t, client, func(string) string {
 		text := strings.Replace(string(good), first, second, 1)
 		text = strings.Replace(text, "[proxy]\n", "[proxy]\nusers = [{name = \"ann\", password = \""+word+"\"}]\n", 1)
-		text = strings.Replace(text, "[[deployment]]", "[[deployment]]\nname = \"again\"", 1)
+		text = strings.Replace(text, "= \"direct\"", "= \"again\"", 1)
 		return text + "[limits]\nmemory = \"64MiB\"\nconnections = 7\n"
 	})
 	p.hangUp()
