@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"os/signal"
 	"runtime"
@@ -35,7 +34,6 @@ import (
 	"relaymux/config/environ"
 	"relaymux/config/setup"
 	"relaymux/mux/stats"
-	"relaymux/relay/script"
 	"relaymux/relay/tune"
 	"relaymux/socks/dash"
 )
@@ -78,6 +76,8 @@ func (a *app) main(args []string) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.AddCommand(a.runCommand(), a.nodeCommand(), a.initCommand(), a.scriptCommand(), a.doctorCommand(), a.tuneCommand(),
 		a.statusCommand(), a.topCommand(), a.routeCommand(), a.checkCommand(), a.envCommand(), a.execCommand(), a.versionCommand())
+	root.SetHelpCommand(helpCommand())
+	guide(root)
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -147,7 +147,7 @@ func programVersion() string {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "print the version", Args: cobra.NoArgs, RunE: a.does(func() error {
+	return &cobra.Command{Use: "version", Short: "print the version", Args: noOperands, RunE: a.does(func() error {
 		fmt.Fprint(a.out, versionText())
 		return nil
 	})}
@@ -179,8 +179,12 @@ func (o *options) registerConfig(fs *pflag.FlagSet) {
 }
 
 func (a *app) load(role config.Role, o options) (*config.Config, error) {
-	cfg, warnings, err := config.Load(config.Source{
-		Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
+	return a.read(config.Source{Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
+}
+
+// read is config.Load, with the warnings told.
+func (a *app) read(src config.Source) (*config.Config, error) {
+	cfg, warnings, err := config.Load(src)
 	for _, w := range warnings {
 		fmt.Fprintln(a.err, "warning:", w)
 	}
@@ -213,7 +217,7 @@ func (a *app) process(log *slog.Logger) daemon.Process {
 
 func (a *app) runCommand() *cobra.Command {
 	var o options
-	c := &cobra.Command{Use: "run", Short: "the proxy; without a config file it runs a node of its own", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "run", Short: "the proxy; without a config file it runs a node of its own", Args: noOperands}
 	o.register(c.Flags())
 	o.flags.Register(c.Flags())
 	c.RunE = a.does(func() error {
@@ -263,7 +267,7 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 
 func (a *app) nodeCommand() *cobra.Command {
 	var o options
-	c := &cobra.Command{Use: "node", Short: "the exit node", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "node", Short: "the exit node", Args: noOperands}
 	o.register(c.Flags())
 	c.RunE = a.does(func() error {
 		cfg, err := a.load(config.Node, o)
@@ -300,7 +304,7 @@ func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*c
 
 func (a *app) initCommand() *cobra.Command {
 	var o setup.Options
-	c := &cobra.Command{Use: "init", Short: "make the config files of both sides, with new secrets", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "init", Short: "make the config files of both sides, with new secrets", Args: noOperands,
 		Long: "Makes every key and secret, the config files of both sides, the filled-in scripts, units of systemd and a PAC\n" +
 			"file, and prints the steps that are left. What the flags leave out it asks for, if there is a terminal.",
 		Example: "  relaymux init\n  relaymux init --node node.example:8443 --relay direct --relay apps-script\n" +
@@ -310,11 +314,15 @@ func (a *app) initCommand() *cobra.Command {
 	fs.StringVar(&o.Node, "node", "", "`host:port` at which relays and clients reach the node")
 	fs.StringVar(&o.NodeTLS, "node-tls", "", "the node's certificate: self-signed, acme (from Let's Encrypt), files (one that you have), proxy\n"+
 		"(of a TLS proxy before the node) or plain (none); default by what the relays accept")
-	fs.StringVar(&o.Client, "client", "laptop", "the `name` of this client at the node")
-	fs.StringArrayVar(&o.Relays, "relay", nil, "direct, apps-script, worker or proxy, or `kind=url`; once for each")
+	fs.StringVar(&o.Client, "client", "", "the `name` of this client at the node; default "+setup.DefaultClient)
+	fs.StringArrayVar(&o.Relays, "relay", nil, "direct, apps-script, worker or proxy, or `kind=url` (of a script its id does); once for each")
 	fs.StringArrayVar(&o.From, "from", nil, "a config or script `file` of an mhrv-rs setup, whose relays are taken over")
 	fs.BoolVar(&o.Yes, "yes", false, "ask nothing, take the defaults")
 	fs.BoolVar(&o.Force, "force", false, "overwrite files of an earlier run")
+	for flag, values := range map[string][]string{"node-tls": setup.NodeTLSWays(), "relay": setup.Kinds()} {
+		_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	}
+	_ = c.MarkFlagDirname("dir") // likewise
 	c.RunE = a.does(func() error {
 		s := setup.Setup{Console: setup.Console{Out: a.out}}
 		if a.in != nil && term.IsTerminal(int(a.in.Fd())) {
@@ -325,85 +333,9 @@ func (a *app) initCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) scriptCommand() *cobra.Command {
-	var o options
-	var v script.Values
-	var deployment string
-	c := &cobra.Command{Use: "script KIND", Short: "print a relay with addresses and keys filled in: " + strings.Join(script.Kinds(), ", "),
-		Long: "Prints the text of a relay, with what the config has for it. What is left to fill in is told on stderr.",
-		Example: "  relaymux script apps-script --node https://node.example:8443\n" +
-			"  relaymux script nginx --node https://node.example:8443 --path /hidden",
-		ValidArgs: script.Kinds(), Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || !slices.Contains(script.Kinds(), args[0]) {
-				return usage("script: name one of %s", strings.Join(script.Kinds(), ", "))
-			}
-			return nil
-		}}
-	o.registerConfig(c.Flags())
-	c.Flags().StringVar(&v.Node, "node", "", "the node's `URL`, as the relay reaches it")
-	c.Flags().StringVar(&deployment, "deployment", "", "`name` of the [[deployment]] that the relay is for; default the first that fits")
-	c.Flags().Func("key-file", "`file` that holds the deployment's key; default the config's key", secretFile(&v.Key))
-	c.Flags().Func("node-key-file", "`file` that holds the node's key; default the config's key", secretFile(&v.NodeKey))
-	c.Flags().StringVar(&v.Path, "path", "", "the `path` that a Worker, nginx or Caddy is below; default that of the deployment's url")
-	c.RunE = func(_ *cobra.Command, args []string) error {
-		a.runs = true
-		kind := args[0]
-		if err := a.fromConfig(kind, deployment, o, &v); err != nil {
-			return err
-		}
-		text, err := script.Fill(kind, v)
-		if err != nil {
-			return usage("script: %w", err)
-		}
-		for _, left := range script.Missing(text) {
-			fmt.Fprintf(a.err, "left for you to fill in: %s\n", left)
-		}
-		fmt.Fprint(a.out, text)
-		return nil
-	}
-	return c
-}
-
-// secretFile is a flag that names a secret's file: argv is everybody's to read.
-func secretFile(to *string) func(string) error {
-	return func(file string) error {
-		s, err := config.ReadSecret(file)
-		*to = s.Reveal()
-		return err
-	}
-}
-
-// fromConfig takes what v lacks from the config, if there is one: it may be the node's
-// or the proxy's.
-func (a *app) fromConfig(kind, deployment string, o options, v *script.Values) error {
-	if config.Find(o.path, a.environ) == "" {
-		return nil
-	}
-	cfg, err := a.load(config.Any, o)
-	if err != nil {
-		return err
-	}
-	v.NodeKey = cmp.Or(v.NodeKey, cfg.Node.Key.Reveal())
-	for i := range cfg.Deployments {
-		d := &cfg.Deployments[i]
-		u, err := url.Parse(d.URL)
-		fits := d.Script() == (kind == script.AppsScript) && (kind != script.Worker || d.Key.IsSet())
-		if err != nil || deployment == "" && !fits || deployment != "" && deployment != d.Name {
-			continue
-		}
-		v.Key = cmp.Or(v.Key, d.Key.Reveal())
-		v.Path = cmp.Or(v.Path, u.Path)
-		return nil
-	}
-	if deployment != "" {
-		return usage("the config has no [[deployment]] with the name %q", deployment)
-	}
-	return nil
-}
-
 func (a *app) checkCommand() *cobra.Command {
 	var o options
-	c := &cobra.Command{Use: "check", Short: "check a config file and stop: exit code 0, or 2 and every mistake in it", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "check", Short: "check a config file and stop: exit code 0, or 2 and every mistake in it", Args: noOperands,
 		Example: "  relaymux check --config relaymux.toml"}
 	o.registerConfig(c.Flags())
 	c.RunE = a.does(func() error {
@@ -465,7 +397,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	var target string
 	var asJSON bool
 	var limit time.Duration
-	c := &cobra.Command{Use: "doctor", Short: "try each leg of each deployment, or a node's surroundings", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "doctor", Short: "try each leg of each deployment, or a node's surroundings", Args: noOperands,
 		Long: "Tries each leg of each deployment of a client's config: name, connection, TLS, relay, node, secret, HTTP/3; and of\n" +
 			"a node's config what the node stands on. The exit code is 1 if one is broken.",
 		Example: "  relaymux doctor\n  relaymux doctor --target example.com:443\n  relaymux doctor --config /etc/relaymux/node.toml"}
@@ -509,7 +441,7 @@ func (a *app) tuneCommand() *cobra.Command {
 	var o options
 	var budget int
 	var asJSON bool
-	c := &cobra.Command{Use: "tune", Short: "measure the relays, and say which settings suit them", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "tune", Short: "measure the relays, and say which settings suit them", Args: noOperands,
 		Long: "Measures, through your own relays and with the running proxy stopped, how many exchanges at once and how large\n" +
 			"requests they take, and tries other settings in turns with yours. It prints what is clearly better as sections\n" +
 			"of the config file, which it does not touch. Ctrl-C prints what is known by then.",
@@ -565,7 +497,7 @@ func (a *app) bar(steps int) (progress func(int), done func()) {
 func (a *app) statusCommand() *cobra.Command {
 	var o options
 	var v dash.View
-	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: cobra.NoArgs}
+	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: noOperands}
 	o.registerAdmin(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
 	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing: the exit code is 0 if a proxy runs, else 1")
@@ -612,7 +544,7 @@ func (a *app) envCommand() *cobra.Command {
 	var user string
 	var withPassword bool
 	shell := environ.ShellOf(os.Getenv("SHELL"), runtime.GOOS)
-	c := &cobra.Command{Use: "env", Short: "print what has a shell's programs use the proxy", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "env", Short: "print what has a shell's programs use the proxy", Args: noOperands,
 		Example: "  eval \"$(relaymux env)\"\n  relaymux env --shell fish | source\n  relaymux env --shell powershell | Out-String | Invoke-Expression"}
 	o.registerProxy(c.Flags(), &user)
 	c.Flags().StringVar(&shell, "shell", shell, "sh, fish or powershell")

@@ -189,7 +189,7 @@ func TestInitCarriesARequest(t *testing.T) {
 		}
 	}
 	line := run(t, nil, "run", "--config", client, "--proxy", "127.0.0.1:0").await("proxy on")
-	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.Contains(text, "stop it first") {
+	if text, code = output(t, "tune", "--config", client); code != exitFailed || !strings.HasPrefix(text, "relaymux: the proxy is running: stop it first") {
 		t.Errorf("tune beside the proxy: %d, %s", code, text)
 	}
 	if text, _, err := get(by(t, address(line)), target.URL); err != nil || text != "carried" {
@@ -456,7 +456,7 @@ func TestReload(t *testing.T) {
 	change(t, client, func(string) string {
 		text := strings.Replace(string(good), first, second, 1)
 		text = strings.Replace(text, "[proxy]\n", "[proxy]\nusers = [{name = \"ann\", password = \""+word+"\"}]\n", 1)
-		text = strings.Replace(text, "[[deployment]]", "[[deployment]]\nname = \"again\"", 1)
+		text = strings.Replace(text, "= \"direct\"", "= \"again\"", 1)
 		return text + "[limits]\nmemory = \"64MiB\"\nconnections = 7\n"
 	})
 	p.hangUp()

@@ -23,6 +23,7 @@ func (l *loader) checkDeployments() {
 		d, at := &l.cfg.Deployments[i], entry("deployment", i)
 		l.checkName(join(at, "name"), d.Name, seen)
 		l.checkAddress(d, at)
+		l.warnPlaceholder(d, at)
 		l.checkTLS(d, at)
 		l.checkWire(d, at)
 		l.checkHTTP(d, at)

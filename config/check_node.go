@@ -36,7 +36,7 @@ func (l *loader) checkNodeTLS() {
 			"tls_cert with tls_key, tls = \"acme\", self_signed and plain exclude each other; keep one")
 	case byACME:
 		l.checkACME()
-	case hasFiles:
+	case hasFiles && !l.src.Elsewhere:
 		l.checkCertificate(n.TLSCert, n.TLSKey)
 	}
 }

@@ -39,6 +39,10 @@ type Source struct {
 	Path    string   // the file, as Find returns it; "" when there is none
 	Environ []string // as os.Environ returns it
 	Flags   Flags    // as typed; nil when there are none
+
+	// Elsewhere: the config may be that of another machine, so the node's certificate need
+	// not be here.
+	Elsewhere bool
 }
 
 // Load reads, completes and checks a configuration. Flags win over the
@@ -55,7 +59,7 @@ func Load(src Source) (cfg *Config, warnings []Problem, err error) {
 	if l.cfg.Embedded {
 		l.cfg.embedNode()
 	}
-	if !l.broken {
+	if !l.broken && !l.otherSide() {
 		l.check()
 	}
 	if len(l.problems) > 0 {

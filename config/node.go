@@ -1,5 +1,12 @@
 package config
 
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+)
+
 // ExitNode is the section [node]: the exit node.
 type ExitNode struct {
 	Listen      string     `toml:"listen" default:"0.0.0.0:8443" doc:"address of the node, TCP, and UDP for HTTP/3"`
@@ -16,6 +23,28 @@ type ExitNode struct {
 	Egress      Egress     `toml:"egress"`
 	Limits      NodeLimits `toml:"limits"`
 	UDP         UDP        `toml:"udp"`
+}
+
+// OwnCertificate reports whether the node's certificate is of its own making, so that
+// no CA vouches for it. An error is that the file of it cannot be read here.
+func (n *ExitNode) OwnCertificate() (bool, error) {
+	if n.SelfSigned || n.TLSCert == "" {
+		return n.SelfSigned, nil
+	}
+	text, _, err := readBounded(n.TLSCert, maxFile)
+	if err != nil {
+		return false, err
+	}
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return false, fmt.Errorf("%s: holds no certificate in PEM form", n.TLSCert)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", n.TLSCert, err)
+	}
+	return bytes.Equal(cert.RawIssuer, cert.RawSubject) && // and not of a CA with the same name
+		cert.CheckSignature(cert.SignatureAlgorithm, cert.RawTBSCertificate, cert.Signature) == nil, nil
 }
 
 // TLSACME is [node] tls, with a certificate by ACME.

@@ -7,11 +7,14 @@ import (
 
 // failUnknown records that the table of type t has no key of that name.
 func (l *loader) failUnknown(path, name string, t reflect.Type) {
-	hint := suggestion(name, t)
-	if hint != "" {
-		hint = "; did you mean " + hint + "?"
+	hint, s := "", suggestion(name, t)
+	if s != "" {
+		hint = "; did you mean " + s + "?"
 	}
 	l.fail(path, "no such key%s", hint)
+	if path == name && s == "deployment" {
+		l.told[s] = true // not that there is none, too
+	}
 }
 
 // suggestion is the name in t that is nearest to name, or else the key of the
@@ -23,10 +26,7 @@ func suggestion(name string, t reflect.Type) string {
 			names = append(names, name)
 		}
 	}
-	if s := nearest(name, names); s != "" {
-		return s
-	}
-	if s := begun(name, names); s != "" {
+	if s := Nearest(name, names); s != "" {
 		return s
 	}
 	for _, f := range declared() {
@@ -35,6 +35,14 @@ func suggestion(name string, t reflect.Type) string {
 		}
 	}
 	return ""
+}
+
+// Nearest is the one of names that name was probably meant to be, "" if none is like it.
+func Nearest(name string, names []string) string {
+	if s := nearest(name, names); s != "" {
+		return s
+	}
+	return begun(name, names)
 }
 
 // begun returns the only one of names that begins with name, which is long enough to

@@ -149,7 +149,7 @@ def setup_walk(world):
     until(lambda: "link to the node is made" in run.err(), 5, "there is a link")
     require(json.loads(machine.type("relaymux status --json --config relaymux-setup/relaymux.toml"))["deployments"], "no deployment is shown")
     before = open(os.path.join(made, "relaymux.toml"), encoding="utf-8").read()
-    again = machine.type("relaymux init --node node.example:8443 --relay apps-script")
+    again = machine.type("relaymux init")
     require("left as they are" in again and before == open(os.path.join(made, "relaymux.toml"), encoding="utf-8").read(), again)
     return f"{len(machine.said)} commands; Chromium shows a page of {OBJECTS} objects through the script"
 

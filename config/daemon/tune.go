@@ -30,7 +30,7 @@ func NewTuner(cfg *config.Config, in Process, budget int) (*Tuner, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tuner{ledger: account.Open(config.StateDir(cfg, in.Environ), in.Log)}
+	t := &Tuner{ledger: account.Open(config.StateDir(cfg, in.Environ), slog.New(notTaken{in.Log.Handler()}))}
 	if err := t.ledger.Kept(); errors.Is(err, account.ErrTaken) {
 		t.Close()
 		return nil, errors.New("the proxy is running: stop it first, for it would not count these exchanges, and both would have to share the relays")
@@ -52,6 +52,22 @@ func NewTuner(cfg *config.Config, in Process, budget int) (*Tuner, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// notTaken leaves out that another program has the ledger, which NewTuner tells.
+type notTaken struct{ slog.Handler }
+
+func (h notTaken) Handle(ctx context.Context, r slog.Record) error {
+	taken := false
+	r.Attrs(func(a slog.Attr) bool {
+		err, _ := a.Value.Any().(error)
+		taken = errors.Is(err, account.ErrTaken)
+		return !taken
+	})
+	if taken {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
 }
 
 // afford reports whether the accounts have the budget left.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"relaymux/config"
 	"relaymux/relay/script"
 )
 
@@ -25,6 +26,7 @@ type relayAnswer struct{ kind, url string }
 type answers struct {
 	host, port string // of the node
 	nodeTLS    string
+	tlsWhy     string // of one that nobody has chosen
 	relays     []relayAnswer
 	client     string
 	old        takeover
@@ -46,7 +48,7 @@ func (s *Setup) answers(o Options) (a answers, err error) {
 	}
 	a.client = o.Client
 	if a.client == "" {
-		a.client = "laptop"
+		a.client = DefaultClient
 	}
 	return a, nil
 }
@@ -104,6 +106,9 @@ func isHost(s string) bool {
 
 const kinds = "direct, apps-script, worker or proxy"
 
+// Kinds are those of relays.
+func Kinds() []string { return []string{Direct, script.AppsScript, script.Worker, Proxy} }
+
 func (s *Setup) relayAnswers(o Options, old *takeover) ([]relayAnswer, error) {
 	list := o.Relays
 	if len(list) == 0 && len(old.scripts) == 0 {
@@ -125,10 +130,21 @@ func (s *Setup) relayAnswers(o Options, old *takeover) ([]relayAnswer, error) {
 	for _, id := range old.scripts {
 		relays = append(relays, relayAnswer{script.AppsScript, id})
 	}
+	more, err := parseRelays(list)
+	return append(relays, more...), err
+}
+
+// parseRelays takes kind or kind=url of each apart.
+func parseRelays(list []string) (relays []relayAnswer, err error) {
 	for _, text := range list {
 		kind, at, _ := strings.Cut(text, "=")
-		if !slices.Contains([]string{Direct, script.AppsScript, script.Worker, Proxy}, kind) {
+		if !slices.Contains(Kinds(), kind) {
 			return nil, &UsageError{"relay", fmt.Sprintf("%q is none of %s", kind, kinds)}
+		}
+		if kind == script.AppsScript && at != "" {
+			if at, err = scriptAt(at); err != nil {
+				return nil, err
+			}
 		}
 		if at != "" && !strings.HasPrefix(at, "https://") {
 			return nil, &UsageError{"relay", fmt.Sprintf("%s has an address that does not begin with https://", kind)}
@@ -136,6 +152,20 @@ func (s *Setup) relayAnswers(o Options, old *takeover) ([]relayAnswer, error) {
 		relays = append(relays, relayAnswer{kind, at})
 	}
 	return relays, nil
+}
+
+// scriptAt is the url of a script, of which text is that or the deployment id alone. An
+// account of Google Workspace has its domain in the path.
+func scriptAt(text string) (string, error) {
+	at := text
+	if !strings.ContainsAny(text, "/:.") {
+		at = scriptURL(text)
+	}
+	d := config.Deployment{URL: at}
+	if !strings.HasPrefix(at, "https://script.google.com/") || !d.Script() {
+		return "", &UsageError{"relay", fmt.Sprintf("apps-script has the address %q: a script's is https://script.google.com/macros/s/ID/exec, or the ID alone", text)}
+	}
+	return at, nil
 }
 
 func (a *answers) has(kind string) bool {

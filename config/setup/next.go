@@ -3,6 +3,7 @@ package setup
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func (s *Setup) nodeStep(dir string, p *plan) step {
 	}
 	lines := []string{
 		fmt.Sprintf("ssh %s 'useradd --system --home-dir /var/lib/relaymux --shell /usr/sbin/nologin relaymux; install -d -g relaymux -m 750 /etc/relaymux'", remote),
-		fmt.Sprintf("scp \"$(command -v relaymux)\" %s:%s", to, s.Binary),
+		fmt.Sprintf("scp %s %s:%s", quote(s.Self), to, s.Binary),
 		fmt.Sprintf("scp %s %s:/etc/relaymux/", secrets, to),
 		fmt.Sprintf("scp %s %s:/etc/systemd/system/", at("relaymux-node.service"), to),
 	}
@@ -110,7 +111,7 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 		}
 		if f.kind == script.Caddy && p.cert != nil {
 			lines = append(lines, "Either of them verifies the node's certificate, so it has to be there:",
-				"  scp "+quote(filepath.Join(dir, certFile))+" root@"+proxyHost+":"+trusted)
+				"  scp "+quote(filepath.Join(dir, certFile))+" root@"+p.proxyHost()+":"+script.NodeCertificate)
 		}
 	}
 	config := quote(filepath.Join(dir, clientFile))
@@ -130,6 +131,21 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 		return step{}
 	}
 	return step{"The relay:", lines}
+}
+
+// proxyHost is where the first reverse proxy is, as scp has it.
+func (p *plan) proxyHost() string {
+	for _, w := range p.ways {
+		u, err := url.Parse(w.url)
+		switch {
+		case w.kind != Proxy || err != nil:
+		case strings.Contains(u.Hostname(), ":"):
+			return "[" + u.Hostname() + "]"
+		default:
+			return u.Hostname()
+		}
+	}
+	return proxyHost
 }
 
 // isThere reports whether all relays of that kind have an address.
@@ -152,9 +168,10 @@ func (s *Setup) clientStep(dir string, _ *plan) step {
 func (s *Setup) programStep(dir string, _ *plan) step {
 	return step{"Your programs:", []string{
 		"curl -x socks5h://127.0.0.1:1080 https://example.com/",
+		"# a browser's automatic proxy configuration: http://127.0.0.1:1081/proxy.pac, which the proxy serves",
+		"# the same as a file is for Firefox or a web server: Chromium ignores one of file://, and goes without a proxy then",
 		"install -D -m 644 " + quote(filepath.Join(dir, "proxy.pac")) + " ~/.config/relaymux/proxy.pac",
-		`echo "file://$HOME/.config/relaymux/proxy.pac"    # for Firefox's automatic proxy configuration`,
-		"chromium --proxy-server=socks5://127.0.0.1:1080    # which ignores a PAC file of file://, and goes without a proxy then",
+		"chromium --proxy-server=socks5://127.0.0.1:1080    # which never goes without it",
 	}}
 }
 

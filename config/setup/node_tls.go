@@ -18,8 +18,8 @@ const (
 	Plain      = "plain"       // without TLS
 )
 
-// nodeTLSWays are all of them, in the order in which they are offered.
-func nodeTLSWays() []string { return []string{SelfSigned, ACME, Behind, Files, Plain} }
+// NodeTLSWays are all of them, in the order in which they are offered.
+func NodeTLSWays() []string { return []string{SelfSigned, ACME, Behind, Files, Plain} }
 
 // tlsAnswer is how the node is to be reached, given what the relays accept.
 func (s *Setup) tlsAnswer(o Options, a *answers) (string, error) {
@@ -29,7 +29,7 @@ func (s *Setup) tlsAnswer(o Options, a *answers) (string, error) {
 	how, preset := o.NodeTLS, a.usualTLS()
 	asks := how == "" && s.In != nil && !o.Yes && (a.has(script.AppsScript) || a.has(script.Worker) || a.has(Proxy))
 	if how == "" && !asks {
-		how = preset
+		how, a.tlsWhy = preset, a.whyUsualTLS(preset)
 	}
 	if asks {
 		s.offerTLS(a)
@@ -64,6 +64,23 @@ func (a *answers) usualTLS() string {
 	return SelfSigned
 }
 
+// whyUsualTLS is the reason of usualTLS.
+func (a *answers) whyUsualTLS(how string) string {
+	switch {
+	case how == Behind:
+		return "as the script of the earlier setup reached the node by HTTPS"
+	case how == ACME:
+		return "as a Worker takes only a certificate of a public CA: Let's Encrypt asks at port " + a.acmePort() + " of " + a.host
+	case a.has(script.AppsScript) || a.has(Proxy):
+		return "which is made here and goes with all of these relays"
+	}
+	return "" // goes without saying
+}
+
+func notAWay(how string) string {
+	return fmt.Sprintf("%q is none of %s", how, strings.Join(NodeTLSWays(), ", "))
+}
+
 // objection is why the node cannot be reached in that way, "" if it can.
 func (a *answers) objection(how string) string {
 	switch {
@@ -76,8 +93,8 @@ func (a *answers) objection(how string) string {
 			"self-signed does, and the script made here takes that certificate"
 	case how == Plain && a.has(Direct):
 		return "plain does not go with direct: the proxy itself speaks to the node by TLS only"
-	case !slices.Contains(nodeTLSWays(), how):
-		return fmt.Sprintf("%q is none of %s", how, strings.Join(nodeTLSWays(), ", "))
+	case !slices.Contains(NodeTLSWays(), how):
+		return notAWay(how)
 	}
 	return ""
 }
@@ -97,7 +114,7 @@ func (s *Setup) offerTLS(a *answers) {
 			"but not your traffic, which is sealed"
 	}
 	s.say("The node's certificate:")
-	for _, how := range nodeTLSWays() {
+	for _, how := range NodeTLSWays() {
 		if why := a.objection(how); why != "" {
 			s.say("  (%s)", why)
 		} else {

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
+	"strconv"
 
 	"relaymux/config"
 	"relaymux/relay/script"
@@ -23,45 +23,39 @@ const (
 // A plan is what the files say.
 type plan struct {
 	answers
-	secret  string       // of the link
-	nodeKey string       // of scripts; empty: none has to show one
-	authKey string       // of scripts and Workers
-	cert    *certificate // of the node's own making
-	standIn *certificate // for the checks, of one that is elsewhere
-	ways    []way
+	secret    string       // of the link
+	nodeKey   string       // of scripts; empty: none has to show one
+	authKey   string       // of scripts, which have one text
+	workerKey string       // of Workers, likewise: who runs one relay is not to know the key of another
+	cert      *certificate // of the node's own making
+	standIn   *certificate // for the checks, of one that is elsewhere
+	ways      []way
 
 	warnings []string
 }
 
 // A way is a [[deployment]].
 type way struct {
-	kind, url, key string
-	connectTo      string
-	serverName     string
-	pin            string
-	placeholder    string // what of the url its user has to fill in
+	kind, name  string
+	url, key    string
+	connectTo   string
+	serverName  string
+	pin         string
+	placeholder string // what of the url its user has to fill in
 }
 
 // What stands in a url until its relay is there.
 const (
-	scriptID   = "DEPLOYMENT_ID"
-	workerHost = "YOUR-WORKER.workers.dev"
-	proxyHost  = "YOUR-PROXY.example"
+	scriptID   = config.ScriptHere
+	workerHost = config.WorkerHere
+	proxyHost  = config.ProxyHere
 )
 
-// Placeholder is the part of a url that its user has not filled in, "" if there is
-// none.
-func Placeholder(url string) string {
-	for _, part := range []string{scriptID, workerHost, proxyHost} {
-		if strings.Contains(url, part) {
-			return part
-		}
-	}
-	return ""
-}
+// Placeholder is config.Placeholder.
+func Placeholder(url string) string { return config.Placeholder(url) }
 
 func newPlan(a answers) (*plan, error) {
-	p := &plan{answers: a, secret: newSecret(), authKey: a.old.authKey}
+	p := &plan{answers: a, secret: newSecret(), authKey: a.old.authKey, workerKey: newSecret()}
 	if p.authKey == "" {
 		p.authKey = newSecret()
 	}
@@ -79,7 +73,9 @@ func newPlan(a answers) (*plan, error) {
 		}
 	}
 	for _, r := range a.relays {
-		p.ways = append(p.ways, p.way(r))
+		w := p.way(r)
+		w.name = p.nameFor(r.kind)
+		p.ways = append(p.ways, w)
 	}
 	p.warn()
 	return p, nil
@@ -100,6 +96,21 @@ func (p *plan) keepNodeKey() {
 	}
 }
 
+// nameFor is the name of the next deployment of that kind: the second and those after
+// it have a number.
+func (p *plan) nameFor(kind string) string {
+	n := 1
+	for _, w := range p.ways {
+		if w.kind == kind {
+			n++
+		}
+	}
+	if n == 1 {
+		return kind
+	}
+	return kind + "-" + strconv.Itoa(n)
+}
+
 // way is the deployment of a relay.
 func (p *plan) way(r relayAnswer) way {
 	w := way{kind: r.kind, url: r.url}
@@ -117,7 +128,7 @@ func (p *plan) way(r relayAnswer) way {
 			w.url, w.placeholder = scriptURL(scriptID), scriptID
 		}
 	case script.Worker:
-		w.key = p.authKey
+		w.key = p.workerKey
 		if w.url == "" {
 			w.url, w.placeholder = "https://"+workerHost, workerHost
 		}
@@ -185,14 +196,10 @@ type scriptFile struct {
 	values     script.Values
 }
 
-// trusted is where a reverse proxy has the node's certificate, if that is of its own
-// making.
-const trusted = "/etc/relaymux/" + certFile
-
 // scripts are the texts of all relays, one of a kind.
 func (p *plan) scripts() (list []scriptFile) {
-	v := script.Values{Node: p.nodeURL(), Key: p.authKey}
 	for _, w := range p.ways {
+		v := script.Values{Node: p.nodeURL(), Key: w.key}
 		if u, err := url.Parse(w.url); err == nil {
 			v.Path = u.Path
 		}
@@ -205,11 +212,10 @@ func (p *plan) scripts() (list []scriptFile) {
 			list = append(list, scriptFile{w.kind, "worker.js", v})
 		case w.kind == Proxy:
 			if p.cert != nil {
-				v.Trusted = trusted
+				v.Trusted = script.NodeCertificate
 			}
 			list = append(list, scriptFile{script.Nginx, "nginx.conf", v}, scriptFile{script.Caddy, "Caddyfile", v})
 		}
-		v = script.Values{Node: v.Node, Key: v.Key}
 	}
 	return list
 }

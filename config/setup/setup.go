@@ -27,9 +27,34 @@ type Options struct {
 	NodeTLS string   // SelfSigned, ACME, Behind, Files or Plain; empty: by what the relays accept
 	Relays  []string // kind, or kind=url
 	From    []string // files of an mhrv-rs setup
-	Client  string   // the client's name at the node; empty is "laptop"
+	Client  string   // the client's name at the node; empty is DefaultClient
 	Yes     bool     // ask nothing: take the defaults
 	Force   bool     // overwrite
+}
+
+// DefaultClient is the name of a client that is given none.
+const DefaultClient = "laptop"
+
+// asks reports whether anything is said of what the files are to hold.
+func (o *Options) asks() bool {
+	return o.Node != "" || o.NodeTLS != "" || len(o.Relays) > 0 || len(o.From) > 0 || o.Client != ""
+}
+
+// check refuses what would be refused of any setup. What is missing it does not mind.
+func (o *Options) check() error {
+	if o.Node != "" {
+		if _, _, err := splitNode(o.Node); err != nil {
+			return err
+		}
+	}
+	if _, err := parseRelays(o.Relays); err != nil {
+		return err
+	}
+	if o.NodeTLS != "" && !slices.Contains(NodeTLSWays(), o.NodeTLS) {
+		return &UsageError{"node-tls", notAWay(o.NodeTLS)}
+	}
+	_, err := takeOver(o.From)
+	return err
 }
 
 // A Setup is one run.
@@ -38,6 +63,9 @@ type Setup struct {
 
 	// Binary is where the program will be; empty is /usr/local/bin/relaymux.
 	Binary string
+
+	// Self is the file of this program; empty: the one that runs.
+	Self string
 }
 
 // A UsageError is a flag that is missing or wrong.
@@ -59,12 +87,21 @@ func (s *Setup) Run(o Options) error {
 	if s.Binary == "" {
 		s.Binary = "/usr/local/bin/relaymux"
 	}
+	if s.Self == "" {
+		s.Self = s.Binary
+		if self, err := os.Executable(); err == nil {
+			s.Self = self
+		}
+	}
+	if err := o.check(); err != nil {
+		return err
+	}
 	there, err := existing(o.Dir, secretFiles())
 	if err != nil {
 		return err
 	}
 	if len(there) > 0 && !o.Force {
-		return s.leave(o.Dir, there)
+		return s.leave(o, there)
 	}
 	a, err := s.answers(o)
 	if err != nil {
@@ -77,6 +114,9 @@ func (s *Setup) Run(o Options) error {
 	files, err := s.files(p)
 	if err != nil {
 		return err
+	}
+	if isEmpty(o.Dir) { // nobody else's, where more is that git is to see
+		files = append(files, file{name: ".gitignore", text: "*\n", mode: 0o644})
 	}
 	if there, err = existing(o.Dir, files); err != nil {
 		return err
@@ -97,14 +137,20 @@ func (s *Setup) Run(o Options) error {
 }
 
 // leave says of a setup that is there what it has, and what it lacks. It changes
-// nothing: the secrets of all these files belong together.
-func (s *Setup) leave(dir string, there []string) error {
+// nothing: the secrets of all these files belong together. Who has asked for something
+// by flags has not got it.
+func (s *Setup) leave(o Options, there []string) error {
+	dir := o.Dir
 	s.say("%s has %s already; they are left as they are.", dir, strings.Join(there, ", "))
 	for _, f := range secretFiles() {
 		if f.needed && !slices.Contains(there, f.name) {
 			return fmt.Errorf("%s has no %s, and one with the secrets of the others cannot be made again; "+
 				"bring it back, or make everything anew with --force", dir, f.name)
 		}
+	}
+	if o.asks() {
+		return fmt.Errorf("%s has files of an earlier run, so what the flags say was not done and nothing was changed; "+
+			"make everything anew, with other secrets, by --force, or name another --dir", dir)
 	}
 	s.say("Nothing was changed. To make new secrets: relaymux init --dir %s --force", quote(dir))
 	return nil
@@ -153,6 +199,9 @@ func (s *Setup) report(dir string, files []file, left []string, p *plan) {
 	if len(left) > 0 {
 		s.say("Left as they were: %s.", strings.Join(left, ", "))
 	}
+	if p.tlsWhy != "" {
+		s.say("The node's certificate: %s, %s (--node-tls chooses another).", p.nodeTLS, p.tlsWhy)
+	}
 	if p.cert != nil {
 		s.say("The node's certificate has the SHA-256 fingerprint %s; the client's config pins it.", p.cert.fingerprint)
 	}
@@ -164,6 +213,12 @@ func (s *Setup) report(dir string, files []file, left []string, p *plan) {
 	}
 	s.say("")
 	s.next(dir, p)
+}
+
+// isEmpty reports whether there is nothing in dir, or no dir.
+func isEmpty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return len(entries) == 0 && (err == nil || errors.Is(err, os.ErrNotExist))
 }
 
 // existing are the names of those files that are in dir.

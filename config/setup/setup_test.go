@@ -40,7 +40,7 @@ func mustRun(t *testing.T, o Options, typed ...string) string {
 }
 
 // load reads what was written, which must be without a mistake, or a warning but that a
-// node has no TLS. A certificate that is to come from elsewhere is made.
+// node has no TLS, or what is to be filled in. A certificate that is to come from elsewhere is made.
 func load(t *testing.T, dir string) (client, node *config.Config) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(dir, certFile)); err != nil && strings.Contains(read(t, dir, nodeFile), "tls_cert") {
@@ -57,7 +57,9 @@ func load(t *testing.T, dir string) (client, node *config.Config) {
 	for name, to := range map[string]**config.Config{clientFile: &client, nodeFile: &node} {
 		role := map[string]config.Role{clientFile: config.Run, nodeFile: config.Node}[name]
 		cfg, warnings, err := config.Load(config.Source{Role: role, Path: filepath.Join(dir, name)})
-		if err != nil || len(warnings) > 0 && !strings.Contains(warnings[0].String(), "node.plain") {
+		if err != nil || slices.ContainsFunc(warnings, func(w config.Problem) bool {
+			return w.Key != "node.plain" && !strings.Contains(w.Text, "; fill in ")
+		}) {
 			t.Fatalf("%s: %v, %v", name, err, warnings)
 		}
 		*to = cfg
@@ -143,7 +145,7 @@ func TestPrivateFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := []string{certFile, "relaymux.service", "relaymux-node.service", "proxy.pac"}
+	public := []string{".gitignore", certFile, "relaymux.service", "relaymux-node.service", "proxy.pac"}
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
@@ -157,7 +159,7 @@ func TestPrivateFiles(t *testing.T) {
 			t.Errorf("%s has %v", e.Name(), info.Mode())
 		}
 	}
-	if len(entries) != 8 {
+	if len(entries) != 9 || read(t, dir, ".gitignore") != "*\n" {
 		t.Errorf("there are %v", entries)
 	}
 }
@@ -168,8 +170,18 @@ func TestAgain(t *testing.T) {
 	o := Options{Dir: filepath.Join(t.TempDir(), "setup"), Node: "node.example", Relays: []string{Direct}}
 	mustRun(t, o)
 	before := read(t, o.Dir, clientFile) + read(t, o.Dir, keyFile)
-	if said := mustRun(t, o); !strings.Contains(said, "left as they are") || !strings.Contains(said, "relaymux.toml, node.toml, key.pem, cert.pem") {
-		t.Error(said)
+	for _, again := range []Options{{Dir: o.Dir}, {Dir: o.Dir, Yes: true}} {
+		if said := mustRun(t, again); !strings.Contains(said, "left as they are") || !strings.Contains(said, "relaymux.toml, node.toml, key.pem, cert.pem") {
+			t.Error(said)
+		}
+	}
+	for _, again := range []Options{o, {Dir: o.Dir, Node: "node.example"}, {Dir: o.Dir, Relays: []string{Direct}}, {Dir: o.Dir, NodeTLS: ACME}, {Dir: o.Dir, Client: "phone"}} {
+		if _, err := run(t, again); err == nil || !strings.Contains(err.Error(), "--force") || !strings.Contains(err.Error(), "another --dir") {
+			t.Errorf("%+v: %v", again, err)
+		}
+	}
+	if _, err := run(t, Options{Dir: o.Dir, Relays: []string{"pigeon"}}); err == nil || !strings.HasPrefix(err.Error(), "--relay ") {
+		t.Errorf("a wrong flag beside files: %v", err)
 	}
 	if read(t, o.Dir, clientFile)+read(t, o.Dir, keyFile) != before {
 		t.Fatal("a second run has changed something")

@@ -28,6 +28,7 @@ listen = ` + p.proxyListen() + `    # SOCKS5 and HTTP
 secret = ` + tomlString(p.secret) + "    # only this client and the node know it\n")
 	for _, w := range p.ways {
 		b.WriteString("\n[[deployment]]    # " + wayComment(w.kind) + "\n")
+		setting(&b, "name", w.name, false)
 		setting(&b, "url", w.url, w.placeholder != "")
 		setting(&b, "key", w.key, false)
 		setting(&b, "connect_to", w.connectTo, false)

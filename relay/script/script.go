@@ -50,6 +50,9 @@ const (
 	pathHere    = "PUT-THE-PATH-HERE"
 )
 
+// NodeCertificate is where nginx and Caddy have the node's certificate (Values.Trusted).
+const NodeCertificate = "/etc/relaymux/cert.pem"
+
 // What the other values change.
 const (
 	verify       = "VERIFY_CERTIFICATE = true"
