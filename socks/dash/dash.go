@@ -40,9 +40,7 @@ type Config struct {
 	Route  func(target string) (verdict, rule string, err error)
 	Routed *stats.Route
 
-	Proxies  []netip.AddrPort // where the proxy listens
-	Password bool             // it asks for one
-	Version  string
+	Version string
 
 	// Token is what must be shown to see anything, "" if nothing need be. Who comes
 	// by the Unix socket owns it and is not asked.
@@ -81,8 +79,8 @@ const (
 	connsMost = 32 // of one listener, open at once
 )
 
-// New returns a Server of c.
-func New(c Config) (*Server, error) {
+// New returns a Server of c, and of a proxy that is there until SetProxy.
+func New(c Config, proxy Proxy) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -93,10 +91,10 @@ func New(c Config) (*Server, error) {
 		c.Routed = new(stats.Route)
 	}
 	s := &Server{Config: c, began: time.Now()}
-	s.SetProxy(c.Proxies, c.Password)
+	s.proxy.Store(&proxy)
 	token := c.Token
 	if token == "" {
-		token = rand.Text() // 130 bits, which only the page itself can read
+		token = rand.Text() // 130 bits, in the page: the programs of this machine can read it there, pages of the web cannot
 	}
 	s.write = sha256.Sum256([]byte(token))
 	var err error
@@ -124,7 +122,7 @@ func (s *Server) Serve(ln net.Listener) {
 	}
 }
 
-// SetProxy replaces Config.Proxies and Config.Password.
+// SetProxy says where the proxy listens from now on, and whether it asks for a password.
 func (s *Server) SetProxy(at []netip.AddrPort, password bool) { s.proxy.Store(&Proxy{at, password}) }
 
 // Close ends all listeners and connections.
