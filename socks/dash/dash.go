@@ -108,6 +108,7 @@ func New(c Config, proxy Proxy) (*Server, error) {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			ctx = context.WithValue(ctx, nonceKey{}, new(string))
 			return context.WithValue(ctx, ownKey{}, conn.LocalAddr().Network() == "unix")
 		},
 	}
@@ -135,6 +136,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /{$}", s.servePage)
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "text/plain", "ok\n") })
 	m.HandleFunc("GET /proxy.pac", s.servePAC)
+	m.HandleFunc("GET /api/proof", s.serveProof)
 	m.Handle("GET /api/status", s.private(s.serveStatus))
 	m.Handle("GET /api/log", s.private(s.serveLog))
 	m.Handle("GET /api/setup", s.private(s.serveSetup))
