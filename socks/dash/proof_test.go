@@ -108,7 +108,7 @@ func TestClientShowsNoToken(t *testing.T) {
 		"the client's nonce back": func(w http.ResponseWriter, r *http.Request) {
 			answer(w, proof{r.FormValue("nonce"), r.FormValue("nonce")})
 		},
-		"a state":       func(w http.ResponseWriter, _ *http.Request) { answer(w, Status{Version: "v1"}) },
+		"a state": func(w http.ResponseWriter, _ *http.Request) { answer(w, Status{Version: "v1"}) },
 		"another token": func(w http.ResponseWriter, r *http.Request) {
 			other.serveProof(w, r.WithContext(context.WithValue(r.Context(), nonceKey{}, new(string))))
 		},
