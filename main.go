@@ -159,6 +159,7 @@ func (a *app) versionCommand() *cobra.Command {
 type options struct {
 	path  string
 	level slog.Level
+	admin string // --admin of the commands that ask a running proxy
 	flags config.Flags
 }
 

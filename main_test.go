@@ -21,8 +21,10 @@ import (
 	"testing"
 	"time"
 
+	"relaymux/config"
 	"relaymux/relay/doctor"
 	"relaymux/relay/relaytest/testca"
+	"relaymux/socks/dash"
 )
 
 // asMain has the test's own binary be the program.
@@ -291,6 +293,30 @@ dir = %q
 // TestTopWithoutATerminal: it says what does without one.
 func TestTopWithoutATerminal(t *testing.T) {
 	if text, code := output(t, "top"); code != exitUsage || !strings.Contains(text, "status --watch") {
+		t.Errorf("exit code %d, %q", code, text)
+	}
+}
+
+// TestAdminToken: it is for the config's own address, whatever that is called by.
+func TestAdminToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.toml")
+	text := "[admin]\nlisten = \"127.0.0.1:1081\"\ntoken = \"Zm9yIHRlc3RzIG9ubHkh\"\nsocket = \"/nowhere/s\"\n" +
+		"[[deployment]]\nurl = \"https://relay.example\"\nkey = \"b25seSBmb3IgdGVzdHMh\"\nwire = \"json\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]dash.Client{
+		"":               {Socket: "/nowhere/s", Listen: "127.0.0.1:1081", Token: "Zm9yIHRlc3RzIG9ubHkh"},
+		"127.0.0.1:1081": {Listen: "127.0.0.1:1081", Token: "Zm9yIHRlc3RzIG9ubHkh"},
+		"127.0.0.1:1082": {Listen: "127.0.0.1:1082"},
+	} {
+		a := app{err: io.Discard}
+		got, err := a.adminClient(options{path: file, admin: flag, flags: config.Flags{}})
+		if err != nil || *got != want {
+			t.Errorf("--admin %q: %+v, %v", flag, got, err)
+		}
+	}
+	if text, code := output(t, "status", "--config", file, "--admin", "1081"); code != exitUsage || !strings.Contains(text, "host:port") {
 		t.Errorf("exit code %d, %q", code, text)
 	}
 }

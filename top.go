@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/signal"
 	"slices"
@@ -52,21 +53,22 @@ func (a *app) terminal() *os.File {
 // registerAdmin declares --config and --admin.
 func (o *options) registerAdmin(fs *pflag.FlagSet) {
 	o.registerConfig(fs)
-	fs.Func("admin", "the `address` of the admin page, instead of that in the config", func(address string) error {
-		o.flags["admin"] = address
-		return nil
-	})
+	fs.StringVar(&o.admin, "admin", "", "the `address` of the admin page, instead of that in the config, which alone its token is for")
 }
 
-// adminClient finds the running proxy where the config has its admin page.
+// adminClient finds the running proxy where the config has its admin page, or where the
+// user says.
 func (a *app) adminClient(o options) (*dash.Client, error) {
 	cfg, err := a.load(config.Run, o)
 	if err != nil {
 		return nil, err
 	}
 	client := &dash.Client{Socket: config.AdminSocket(cfg, a.environ), Listen: cfg.Admin.Listen, Token: cfg.Admin.Token.Reveal()}
-	if o.flags["admin"] != "" {
-		client.Socket = "" // it may be another proxy's
+	if o.admin == "" {
+		return client, nil
 	}
-	return client, nil
+	if _, _, err := net.SplitHostPort(o.admin); err != nil {
+		return nil, usage("--admin: %q must be host:port", o.admin)
+	}
+	return client.At(o.admin), nil // and not by the socket, which may be another proxy's
 }

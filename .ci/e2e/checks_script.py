@@ -91,8 +91,8 @@ class AppsScript:
 class Worker:
     """The Worker as it is printed, in workerd."""
 
-    def __init__(self, world, node, code=None):
-        self.key = world.secret()
+    def __init__(self, world, node, code=None, key=None):
+        self.key = key or world.secret()
         code = code or fill(world, "worker", node, self.key)
         config = world.write("workerd.capnp", f"""
 using Workerd = import "/workerd/workerd.capnp";
@@ -109,8 +109,8 @@ const config :Workerd.Config = (
         (port,) = program.find(r'"port":(\d+)')
         self.url = f"http://127.0.0.1:{port}{HIDDEN}"
 
-    def deployment(self, wire="link", key=""):
-        return f'[[deployment]]\nname = "worker"\nurl = "{self.url}"\nwire = "{wire}"\nkey = "{key or self.key}"\n'
+    def deployment(self, wire="link"):
+        return f'[[deployment]]\nname = "worker"\nurl = "{self.url}"\nwire = "{wire}"\nkey = "{self.key}"\n'
 
 
 def workerd(world):
@@ -176,7 +176,8 @@ def script_worker(world):
     program, proxy = world.proxy(worker.deployment(), node.secrets["e2e"])
     streams(world, program, proxy)
     said = f"streams: {carry(world, proxy)}"
-    _, proxy = world.proxy(worker.deployment("json", node.key))
+    worker = Worker(world, f"http://{node.address}", key=node.key)
+    _, proxy = world.proxy(worker.deployment("json"))
     return f"{said}; json: {carry(world, proxy)}; {passes(world)}"
 
 
@@ -295,11 +296,11 @@ def script_rebuilds(world):
 
 def script_strangers(world):
     """Whoever has no key is shown by the script and by the Worker what the emulated
-    ones show, whatever they ask."""
-    node = world.node()
+    ones show, whatever they ask, and the node is not asked by the Worker."""
+    node, asked_node = world.node(), Recorder()
     emulator = world.emulator(node, ["ID"], ["w"], round_trip=0)
     script = AppsScript(world, f"http://{node.address}", node.key)
-    worker = Worker(world, f"http://{node.address}")
+    worker = Worker(world, f"http://{asked_node.address}")
     batch = json.dumps({"k": "wrong", "t": "batch", "ops": []})
     asked = 0
     for body in (None, "", "{", "null", "[]", "0", '"k"', '{"k":1}', '{"k":null}', '{"k":""}', batch, batch.replace("wrong", script.key[:-1])):
@@ -308,16 +309,17 @@ def script_strangers(world):
         require(theirs == ours and theirs[0] == 200, f"the script shows {ours} for {body!r}, the emulated one {theirs}")
         asked += 1
     strangers = [("/tunnel/link", {}), ("/tunnel/link", {"Authorization": "Bearer wrong"}), ("/tunnel/link", {"Authorization": worker.key}),
-                 ("/tunnel/link", {"Authorization": "Bearer " + worker.key + "x"}), ("/tunnel/batch", {}), ("/", {}), ("/tunnel", {}), ("/health", {})]
+                 ("/tunnel/link", {"Authorization": "Bearer " + worker.key + "x"}), ("/tunnel/batch", {}), ("/tunnel/batch", {"Authorization": "Bearer wrong"}), ("/", {}), ("/tunnel", {}), ("/health", {})]
     for path, headers in strangers:
         for body in (None, "", batch):
             ours = ask(worker.url + path, body, headers)
-            # The emulated worker lets the node say no to the JSON wire's strangers; ours hides that too.
+            # The emulated worker lets the node say no to the JSON wire's strangers; ours does not ask it.
             theirs = ask(f"https://{emulator.relay}/w/w/tunnel/link", batch)
             require(theirs == ours and theirs[0] == 404, f"the Worker shows {ours} for {path} {headers.keys()} {body!r}, the emulated one {theirs}")
             asked += 1
     above = ask(worker.url.removesuffix(HIDDEN) + "/tunnel/link", batch, {"Authorization": "Bearer " + worker.key})
     require(above[0] == 404, f"the Worker answers above its path: {above}")
+    require(not asked_node.seen, f"the Worker passes on what strangers send: {asked_node.seen}")
     return f"{asked} requests answered alike"
 
 

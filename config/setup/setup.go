@@ -176,7 +176,7 @@ func (s *Setup) files(p *plan) ([]file, error) {
 	files = append(files,
 		file{name: "relaymux.service", text: clientUnit(s.Binary), mode: 0o644},
 		file{name: "relaymux-node.service", text: nodeUnit(s.Binary, p.low()), mode: 0o644},
-		file{name: "proxy.pac", text: pac, mode: 0o644})
+		file{name: "proxy.pac", text: pacText(), mode: 0o644})
 	for _, f := range p.scripts() {
 		text, err := script.Fill(f.kind, f.values)
 		if err != nil {

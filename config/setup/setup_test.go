@@ -135,6 +135,20 @@ func TestEveryKindOfRelay(t *testing.T) {
 	}
 }
 
+// TestPAC: names are looked up at the node alone, so that there is no way past the proxy,
+// and no SOCKS of version 4 to fall back on.
+func TestPAC(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "setup")
+	mustRun(t, Options{Dir: dir, Node: "node.example", Relays: []string{Direct}})
+	const want = "function FindProxyForURL(url, host) {\n  return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";\n}\n"
+	if got := read(t, dir, "proxy.pac"); got != want {
+		t.Errorf("%s", got)
+	}
+	if client, _ := load(t, dir); client.Proxy.Listen[0] != usualListen {
+		t.Errorf("the proxy listens at %v", client.Proxy.Listen)
+	}
+}
+
 func TestPrivateFiles(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no permission bits")

@@ -89,12 +89,14 @@ func (p *plan) node() string {
 	return b.String()
 }
 
+// usualListen is where the proxy listens; proxy.pac leads there.
+const usualListen = "127.0.0.1:1080"
+
 // proxyListen has the ports of an earlier proxy too, so that programs find this one.
 func (p *plan) proxyListen() string {
-	const usual = "127.0.0.1:1080"
-	list := []string{tomlString(usual)}
+	list := []string{tomlString(usualListen)}
 	for _, address := range p.old.listen {
-		if address != usual {
+		if address != usualListen {
 			list = append(list, tomlString(address))
 		}
 	}

@@ -26,9 +26,9 @@ const (
 type Config struct {
 	Name string // for error texts
 
-	// Key is what a binary relay asks for beside messages of the link, as
-	// "Authorization: Bearer"; empty: nothing is sent. The JSON wire has its
-	// key in the request.
+	// Key is what a binary relay asks for, as "Authorization: Bearer"; empty:
+	// nothing is sent. A script finds it in the request, and so does a node that
+	// is asked by the JSON wire.
 	Key string
 
 	// URL is a script, if its path ends in /macros/s/<id>/exec, else the

@@ -28,12 +28,18 @@ func errScript() *relay.Failure {
 
 // setBinary makes a message of the link of req. Records are sealed, so that
 // they cannot be compressed, and who caches or rewrites them breaks them.
-// The key is for a Worker: a node knows its clients by the link's handshake.
 func (x *exchange) setBinary(req *http.Request) {
 	req.Header.Set("Content-Type", binaryType)
 	req.Header.Set("Accept-Encoding", "identity") // else net/http offers gzip
 	req.Header.Set("Cache-Control", "no-transform, no-store")
-	if x.config.Key != "" {
+	x.setKey(req)
+}
+
+// setKey shows the deployment's key, if it has one, to a binary relay, which then need
+// not look into what it passes on. A node looks at no header: it knows its clients by the
+// link's handshake, or by the key in a JSON request.
+func (x *exchange) setKey(req *http.Request) {
+	if x.config.Key != "" && !x.script {
 		req.Header.Set("Authorization", "Bearer "+x.config.Key)
 	}
 }

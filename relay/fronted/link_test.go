@@ -73,17 +73,19 @@ func TestLink(t *testing.T) {
 	}
 }
 
-// TestLinkKeyStaysOutOfBatches: there it stands in the request.
-func TestLinkKeyStaysOutOfBatches(t *testing.T) {
-	r := newRig(t)
-	r.serve(server, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if _, err := io.Copy(io.Discard, req.Body); err != nil || req.Header["Authorization"] != nil {
-			t.Errorf("%v, %v", req.Header, err)
+// TestBatchShowsTheKey to a binary relay and not to a script, which has it in the request.
+func TestBatchShowsTheKey(t *testing.T) {
+	for to, want := range map[string]string{node: "Bearer " + bearer, script: ""} {
+		r := newRig(t)
+		r.serve(server, nil, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if _, err := io.Copy(io.Discard, req.Body); err != nil || req.Header.Get("Authorization") != want {
+				t.Errorf("%s: %v, %v", to, req.Header, err)
+			}
+			_, _ = io.WriteString(w, "{}")
+		}))
+		if _, f := r.exchange(r.transport(to, withKey)); f != nil {
+			t.Error(f)
 		}
-		_, _ = io.WriteString(w, "{}")
-	}))
-	if _, f := r.exchange(r.transport(node, withKey)); f != nil {
-		t.Error(f)
 	}
 }
 

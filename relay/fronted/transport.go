@@ -240,6 +240,7 @@ func (x *exchange) post(ctx context.Context) *http.Request {
 	} else {
 		req = x.request(ctx, http.MethodPost, x.target)
 		req.Header.Set("Content-Type", "application/json")
+		x.setKey(req)
 	}
 	req.ContentLength = int64(len(x.loan.data))
 	req.GetBody = x.loan.reader

@@ -34,7 +34,7 @@ func TestExchange(t *testing.T) {
 				t.Errorf("%v", h)
 			}
 		case "/prefix/tunnel/batch":
-			if h.Get("Authorization") != "" || h.Get("Content-Type") != "application/json" {
+			if h.Get("Authorization") != "Bearer "+bearer || h.Get("Content-Type") != "application/json" {
 				t.Errorf("%v", h)
 			}
 		default:

@@ -16,7 +16,7 @@ import (
 func TestDash(t *testing.T) {
 	virtual(t, StackConfig{Link: true, Scripts: 1, RTT: time.Second}, func(t *testing.T, s *Stack) {
 		d, err := dash.New(dash.Config{
-			Look: s.Mux.Snapshot, EndFlow: s.Mux.EndFlow, Stats: s.Stats, UDP: s.UDP, QUIC: s.QUIC})
+			Look: s.Mux.Snapshot, EndFlow: s.Mux.EndFlow, Stats: s.Stats, UDP: s.UDP, QUIC: s.QUIC, Version: "v1"}, dash.Proxy{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,11 +22,12 @@ var mayImport = map[string][]string{
 	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3", "relay/tune"}, // puts the rest together
 	"config":                         {"mux/rule"},
 	"config/environ":                 {"config"},
-	"config/setup":                   {"config", "relay/script"}, // a leaf: the texts that it fills in
+	"config/setup":                   {"config", "relay/script", "socks/pac"}, // leaves: the texts that it fills in
 	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"socks/dns":                      {"mux/rule"},
 	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
-	"socks/dash":                     {"mux", "mux/stats", "relay"},
+	"socks/dash":                     {"mux", "mux/stats", "relay", "socks/pac"},
+	"socks/pac":                      {},
 	"socks/dash/top":                 {"socks/dash"},
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
 	"relay/exit":                     {"mux/link", "mux/rule", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
@@ -93,7 +94,7 @@ var home = map[string][]string{
 	"math/rand":                               {},                 // math/rand/v2 or crypto/rand
 	"log":                                     {"socks"},          // only as http.Server.ErrorLog; else log/slog, handed in
 	"io/ioutil":                               {},
-	"encoding/json":                           {"config/setup", "relay/doctor", "relay/tune", "socks/dash"}, // what others wrote, or are to read; the wire has mux/wire
+	"encoding/json":                           {"config/setup", "relay/doctor", "relay/tune", "socks/dash", "socks/pac"}, // what others wrote, or are to read; the wire has mux/wire
 	"golang.org/x/net/context":                {},
 }
 

@@ -5,7 +5,8 @@
 // To set it up: a new Worker with this as its code. Its address, and PREFIX after it, is
 // the url of a [[deployment]].
 
-// What the proxy must show: key of its [[deployment]].
+// What the proxy must show: key of its [[deployment]]. With wire = "json" that is the
+// node's key.
 const KEY = "PUT-THE-DEPLOYMENT-KEY-HERE";
 
 // The node's address, such as https://node.example.com:8443: a name, with a certificate
@@ -18,18 +19,11 @@ const PREFIX = "PUT-THE-PATH-HERE";
 export default {
   async fetch(request) {
     const path = new URL(request.url).pathname;
-    if (request.method !== "POST") {
-      return nothing();
+    const tunnel = ["/tunnel/link", "/tunnel/batch"].find((each) => path === PREFIX + each);
+    if (request.method !== "POST" || !tunnel || !(await isKey(request.headers.get("Authorization")))) {
+      return nothing(); // a stranger costs the node nothing, and learns nothing of it
     }
-    switch (path) {
-      case PREFIX + "/tunnel/link":
-        return (await isKey(request.headers.get("Authorization"))) ? forward(request, "/tunnel/link") : nothing();
-      case PREFIX + "/tunnel/batch": { // the JSON wire has its key, the node's, in the body
-        const answer = await forward(request, "/tunnel/batch");
-        return answer.status === 200 ? answer : nothing(); // to a stranger the node is not there
-      }
-    }
-    return nothing();
+    return forward(request, tunnel);
   },
 };
 

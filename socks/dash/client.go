@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,11 +19,23 @@ import (
 type Client struct {
 	Socket string // path, "" for none
 	Listen string // host:port, "" for none
-	Token  string
+	Token  string // what the server at Listen must know, and is not shown (proof.go); "" for none
+}
+
+// At is c for the admin address of another program, which need not be one that c's token
+// is for.
+func (c *Client) At(address string) *Client {
+	if nearby(address) == nearby(c.Listen) {
+		return &Client{Listen: address, Token: c.Token}
+	}
+	return &Client{Listen: address}
 }
 
 // ErrNotRunning says that nobody answers.
 var ErrNotRunning = errors.New("no relaymux is running, or its admin page is off")
+
+// errLost says that the server has ended a connection that was to be used again.
+var errLost = errors.New("the connection was lost")
 
 // askTime is how long an answer may take: it is on this machine.
 const askTime = 5 * time.Second
@@ -91,16 +104,31 @@ func nearby(listen string) string {
 // ask asks whoever listens at address, under the name host. It goes there directly,
 // whatever proxy the environment names.
 func (c *Client) ask(ctx context.Context, network, address, host string) ([]byte, error) {
-	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, address)
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	var taken atomic.Bool
+	t := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		if taken.Swap(true) { // a proof is for who has given one
+			return nil, errLost
+		}
+		return conn, nil
 	}}
 	defer t.CloseIdleConnections()
+	authorization := ""
+	if c.Token != "" && network != "unix" {
+		if authorization, err = c.prove(ctx, t, host); err != nil {
+			return nil, err
+		}
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+"/api/status", nil)
 	if err != nil {
 		return nil, err
 	}
-	if c.Token != "" && network != "unix" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	resp, err := t.RoundTrip(req)
 	if err != nil {
@@ -112,16 +140,20 @@ func (c *Client) ask(ctx context.Context, network, address, host string) ([]byte
 	case err != nil:
 		return nil, fmt.Errorf("reading the state from %s: %w", address, err)
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, fmt.Errorf("%s asks for the token of [admin] in its config", address)
+		return nil, fmt.Errorf("%s asks for the token of [admin] in its config: name that by --config", address)
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%s answers %q: that is no relaymux of this version", address, resp.Status)
 	}
 	return body, nil
 }
 
-// Parse reads a state.
+// Parse reads a state. Every relaymux tells its version.
 func Parse(body []byte) (st Status, err error) {
-	if err := json.Unmarshal(body, &st); err != nil {
+	err = json.Unmarshal(body, &st)
+	if err == nil && st.Version == "" {
+		err = errors.New("it tells none")
+	}
+	if err != nil {
 		return st, fmt.Errorf("what answers is no relaymux of this version: %w", err)
 	}
 	return st, nil

@@ -75,11 +75,14 @@ func TestClientOfNobody(t *testing.T) {
 
 // Whoever listens at the port may be anybody.
 func TestClientOfStranger(t *testing.T) {
-	for name, answer := range map[string]string{"a page": "<html>", "a number": "7", "nothing": ""} {
+	for name, answer := range map[string]string{"a page": "<html>", "a number": "7", "nothing": "", "null": "null", "an object": "{}", "of another": `{"version":""}`} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(answer)) }))
 		var out bytes.Buffer
 		if err := (&Client{Listen: s.Listener.Addr().String()}).Show(t.Context(), &out, View{}); err == nil || out.Len() > 0 {
 			t.Errorf("%s: %v, %s", name, err, &out)
+		}
+		if err := (&Client{Listen: s.Listener.Addr().String()}).Show(t.Context(), &out, View{Quiet: true}); err == nil {
+			t.Errorf("%s: it takes that for a relaymux", name)
 		}
 		s.Close()
 	}

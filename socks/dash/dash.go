@@ -40,9 +40,7 @@ type Config struct {
 	Route  func(target string) (verdict, rule string, err error)
 	Routed *stats.Route
 
-	Proxies  []netip.AddrPort // where the proxy listens
-	Password bool             // it asks for one
-	Version  string
+	Version string
 
 	// Token is what must be shown to see anything, "" if nothing need be. Who comes
 	// by the Unix socket owns it and is not asked.
@@ -81,8 +79,8 @@ const (
 	connsMost = 32 // of one listener, open at once
 )
 
-// New returns a Server of c.
-func New(c Config) (*Server, error) {
+// New returns a Server of c, and of a proxy that is there until SetProxy.
+func New(c Config, proxy Proxy) (*Server, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -93,10 +91,10 @@ func New(c Config) (*Server, error) {
 		c.Routed = new(stats.Route)
 	}
 	s := &Server{Config: c, began: time.Now()}
-	s.SetProxy(c.Proxies, c.Password)
+	s.proxy.Store(&proxy)
 	token := c.Token
 	if token == "" {
-		token = rand.Text() // 130 bits, which only the page itself can read
+		token = rand.Text() // 130 bits, in the page: the programs of this machine can read it there, pages of the web cannot
 	}
 	s.write = sha256.Sum256([]byte(token))
 	var err error
@@ -110,6 +108,7 @@ func New(c Config) (*Server, error) {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			ctx = context.WithValue(ctx, nonceKey{}, new(string))
 			return context.WithValue(ctx, ownKey{}, conn.LocalAddr().Network() == "unix")
 		},
 	}
@@ -124,7 +123,7 @@ func (s *Server) Serve(ln net.Listener) {
 	}
 }
 
-// SetProxy replaces Config.Proxies and Config.Password.
+// SetProxy says where the proxy listens from now on, and whether it asks for a password.
 func (s *Server) SetProxy(at []netip.AddrPort, password bool) { s.proxy.Store(&Proxy{at, password}) }
 
 // Close ends all listeners and connections.
@@ -137,6 +136,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /{$}", s.servePage)
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { text(w, "text/plain", "ok\n") })
 	m.HandleFunc("GET /proxy.pac", s.servePAC)
+	m.HandleFunc("GET /api/proof", s.serveProof)
 	m.Handle("GET /api/status", s.private(s.serveStatus))
 	m.Handle("GET /api/log", s.private(s.serveLog))
 	m.Handle("GET /api/setup", s.private(s.serveSetup))

@@ -47,7 +47,7 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 		},
 		EndFlow: func(id uint64) bool { r.ended.Store(id); return id == 7 },
 		Stats:   new(stats.Mux), UDP: new(stats.UDP), QUIC: new(stats.UDP),
-		Proxies: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080")}, Version: "v1",
+		Version: "v1",
 	}
 	c.Stats.Up.Store(1000)
 	c.Stats.UpUDP.Store(300)
@@ -58,11 +58,18 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 		change(&c)
 	}
 	var err error
-	if r.Server, err = New(c); err != nil {
+	if r.Server, err = New(c, Proxy{Listen: addrPorts("127.0.0.1:1080")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
 	return r
+}
+
+func addrPorts(list ...string) (all []netip.AddrPort) {
+	for _, a := range list {
+		all = append(all, netip.MustParseAddrPort(a))
+	}
+	return all
 }
 
 func someSnapshot(now time.Time) mux.Snapshot {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"relaymux/mux"
-	"relaymux/relay"
 )
 
 // Exchange is one that has ended, and where its time went. The parts from queued_ms to
@@ -55,13 +54,4 @@ func exchangeOf(x *mux.ExchangeSnapshot) Exchange {
 		e.Outcome = x.Kind.String()
 	}
 	return e
-}
-
-// outcomes are the labels of all that may become of an exchange.
-func outcomes() []string {
-	list := []string{"ok"}
-	for k := relay.Unreachable; k <= relay.Cancelled; k++ {
-		list = append(list, k.String())
-	}
-	return list
 }

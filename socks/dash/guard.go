@@ -91,12 +91,19 @@ func foreign(r *http.Request) bool {
 		origin != "" && origin != "http://"+r.Host && origin != "https://"+r.Host
 }
 
-// private lets in who shows the token, if one is asked for.
+// private lets in who shows the token, or proves to know it, if one is asked for.
 func (s *Server) private(next http.HandlerFunc) http.Handler {
 	if s.Token == "" {
 		return next
 	}
-	return s.writing(next)
+	shown := s.writing(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.proved(r) {
+			next(w, r)
+			return
+		}
+		shown.ServeHTTP(w, r)
+	})
 }
 
 // writing lets in who shows the token. It is compared by its digest, in a time that

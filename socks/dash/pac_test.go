@@ -11,27 +11,22 @@ import (
 )
 
 func TestPAC(t *testing.T) {
-	addrs := func(list ...string) (all []netip.AddrPort) {
-		for _, a := range list {
-			all = append(all, netip.MustParseAddrPort(a))
-		}
-		return all
-	}
 	for _, c := range []struct {
 		proxies  []netip.AddrPort
 		password bool
 		want     []string
 	}{
-		{addrs("127.0.0.1:1080"), false, []string{"return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";"}},
-		{addrs("[::1]:1080"), false, []string{"SOCKS5 [::1]:1080; PROXY [::1]:1080"}},
-		{addrs("0.0.0.0:1080"), false, []string{"SOCKS5 127.0.0.1:1080;"}}, // where the browser has found the page
-		{addrs("127.0.0.1:1080"), true, []string{"return \"PROXY 127.0.0.1:1080\";"}},
-		{addrs("127.0.0.1:1080", "127.0.0.1:1090"), false, []string{
+		{addrPorts("127.0.0.1:1080"), false, []string{"return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";"}},
+		{addrPorts("[::1]:1080"), false, []string{"SOCKS5 [::1]:1080; PROXY [::1]:1080"}},
+		{addrPorts("0.0.0.0:1080"), false, []string{"SOCKS5 127.0.0.1:1080;"}}, // where the browser has found the page
+		{addrPorts("127.0.0.1:1080"), true, []string{"return \"PROXY 127.0.0.1:1080\";"}},
+		{addrPorts("127.0.0.1:1080", "127.0.0.1:1090"), false, []string{
 			`["SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080", "SOCKS5 127.0.0.1:1090; PROXY 127.0.0.1:1090"]`, "host.charCodeAt", "concat"}},
-		{addrs("127.0.0.1:1080", "192.0.2.1:1080"), false, []string{"return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";"}}, // the other is for the network
-		{addrs("192.0.2.1:1080"), false, []string{"return \"SOCKS5 192.0.2.1:1080;"}},
+		{addrPorts("127.0.0.1:1080", "192.0.2.1:1080"), false, []string{"return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";"}}, // the other is for the network
+		{addrPorts("192.0.2.1:1080"), false, []string{"return \"SOCKS5 192.0.2.1:1080;"}},
 	} {
-		r := newRig(t, func(g *Config) { g.Proxies, g.Password, g.Token = c.proxies, c.password, "0123456789abcdef" })
+		r := newRig(t, func(g *Config) { g.Token = "0123456789abcdef" })
+		r.SetProxy(c.proxies, c.password)
 		w := r.do("GET", "/proxy.pac")
 		if kind := w.Header().Get("Content-Type"); kind != "application/x-ns-proxy-autoconfig" {
 			t.Errorf("it is of type %q", kind)
@@ -104,12 +99,12 @@ func (b *browser) find(host string) (ways []string) {
 func TestPACEvaluated(t *testing.T) {
 	const hosts = 4000
 	for _, ports := range []int{1, 2, 4, 7} {
-		r := newRig(t, func(c *Config) {
-			c.Proxies = nil
-			for i := range ports {
-				c.Proxies = append(c.Proxies, netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", 1080+i)))
-			}
-		})
+		var list []netip.AddrPort
+		for i := range ports {
+			list = append(list, netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", 1080+i)))
+		}
+		r := newRig(t, nil)
+		r.SetProxy(list, false)
 		b := newBrowser(t, r.do("GET", "/proxy.pac").Body.String())
 		first := map[string]int{}
 		for i := range hosts {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"relaymux/relay"
 )
 
 // The policy names what is in the page, and nothing else could run.
@@ -117,6 +119,15 @@ func TestTexts(t *testing.T) {
 			t.Errorf("nobody uses the text %q", key)
 		}
 	}
+}
+
+// outcomes are the labels of all that may become of an exchange.
+func outcomes() []string {
+	list := []string{"ok"}
+	for k := relay.Unreachable; k <= relay.Cancelled; k++ {
+		list = append(list, k.String())
+	}
+	return list
 }
 
 // Each language says all that the first one does, with the same places for the same

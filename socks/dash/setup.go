@@ -44,15 +44,16 @@ func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) {
 // setup is that for who has reached the page at here, as origin, on a machine with
 // these addresses.
 func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
-	out := Setup{Password: s.Password, Near: []Hint{}, Far: []Hint{}}
-	if len(s.Proxies) == 0 {
+	proxy := s.proxy.Load()
+	out := Setup{Password: proxy.Password, Near: []Hint{}, Far: []Hint{}}
+	if len(proxy.Listen) == 0 {
 		return out
 	}
-	at := near(s.Proxies, here)[0]
+	at := near(proxy.Listen, here)[0]
 	address, host, port := at.String(), at.Addr().String(), strconv.Itoa(int(at.Port()))
 	say := func(code, text string) Hint { return Hint{Code: code, Host: host, Port: port, Text: text} }
 	scheme, firefox := "socks5", "firefox"
-	if s.Password { // browsers know none of SOCKS
+	if proxy.Password { // browsers know none of SOCKS
 		scheme, firefox = "http", "firefox_password"
 	}
 	out.Near = append(out.Near,
@@ -63,7 +64,7 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 		say(firefox, ""),
 		say("pac", origin+"/proxy.pac"),
 		telegram(at))
-	if far, ok := s.beyond(here, own); ok {
+	if far, ok := beyond(proxy.Listen, here, own); ok {
 		link := telegram(far)
 		out.Far = append(out.Far, Hint{Code: "phone", Host: far.Addr().String(), Port: strconv.Itoa(int(far.Port()))}, link)
 		out.Link = qrCode(link.Open)
@@ -71,11 +72,11 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 	return out
 }
 
-// beyond is where other machines find the proxy, if it listens for them: where the page
+// beyond is where other machines find one of proxies, if it listens for them: where the page
 // was reached if that is such an address, else at the machine's first that is private,
 // for a proxy that faces the internet is not to be spread by a picture.
-func (s *Server) beyond(here netip.Addr, own []netip.Addr) (netip.AddrPort, bool) {
-	for _, p := range s.Proxies {
+func beyond(proxies []netip.AddrPort, here netip.Addr, own []netip.Addr) (netip.AddrPort, bool) {
+	for _, p := range proxies {
 		switch at := p.Addr(); {
 		case at.IsLoopback():
 		case !at.IsUnspecified():

@@ -19,9 +19,8 @@ func addrs(list ...string) (out []netip.Addr) {
 // hintCodes are all ways that there are to set something up.
 func hintCodes(t *testing.T) (codes []string) {
 	for _, password := range []bool{false, true} {
-		r := newRig(t, func(c *Config) {
-			c.Password, c.Proxies = password, []netip.AddrPort{netip.MustParseAddrPort("192.168.1.2:1080")}
-		})
+		r := newRig(t, nil)
+		r.SetProxy(addrPorts("192.168.1.2:1080"), password)
 		s := r.setup(netip.Addr{}, "", nil)
 		for _, h := range slices.Concat(s.Near, s.Far) {
 			codes = append(codes, h.Code)
@@ -49,7 +48,8 @@ func TestSetup(t *testing.T) {
 		{"all, seen from elsewhere", "0.0.0.0:1080", "192.168.1.2", "192.168.1.2:1080", "192.168.1.2"},
 		{"all of IPv6", "[::]:1080", "::1", "[::1]:1080", "10.1.2.3"},
 	} {
-		r := newRig(t, func(c2 *Config) { c2.Proxies = []netip.AddrPort{netip.MustParseAddrPort(c.listen)} })
+		r := newRig(t, nil)
+		r.SetProxy(addrPorts(c.listen), false)
 		s := r.setup(netip.MustParseAddr(c.here), "http://127.0.0.1:1081", own)
 		if !strings.Contains(s.Near[0].Text, "socks5h://"+c.near+" ") {
 			t.Errorf("%s: %+v", c.name, s.Near[0])
@@ -61,18 +61,34 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%s: others are sent to %s", c.name, s.Far[0].Host)
 		}
 	}
-	all := newRig(t, func(c *Config) { c.Proxies = []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1080")} })
+	all := newRig(t, nil)
+	all.SetProxy(addrPorts("0.0.0.0:1080"), false)
 	if s := all.setup(netip.MustParseAddr("127.0.0.1"), "", addrs("127.0.0.1", "203.0.113.9")); s.Link != nil {
 		t.Errorf("a machine on the internet is spread by a picture: %v", s.Link.Text)
 	}
-	none := newRig(t, func(c *Config) { c.Proxies = nil })
+	none := newRig(t, nil)
+	none.SetProxy(nil, false)
 	if w := none.do("GET", "/api/setup"); !strings.Contains(w.Body.String(), `"near":[],"far":[]`) {
 		t.Errorf("without a proxy: %s", w.Body)
 	}
 }
 
+// TestSetupAfterReload: nothing is told of where the proxy was before.
+func TestSetupAfterReload(t *testing.T) {
+	r := newRig(t, nil)
+	if s := r.setup(netip.Addr{}, "", nil); s.Password || s.Link != nil || s.Near[0].Port != "1080" {
+		t.Errorf("%+v", s)
+	}
+	r.SetProxy(addrPorts("192.168.1.2:2080"), true)
+	s := r.setup(netip.Addr{}, "", nil)
+	if !s.Password || s.Near[0].Host != "192.168.1.2" || s.Near[0].Port != "2080" || s.Link == nil || !strings.Contains(s.Link.Text, "port=2080") {
+		t.Errorf("%+v, link %v", s, s.Link)
+	}
+}
+
 func TestSetupTelegram(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Proxies = []netip.AddrPort{netip.MustParseAddrPort("[fd00::1]:1080")} })
+	r := newRig(t, nil)
+	r.SetProxy(addrPorts("[fd00::1]:1080"), false)
 	s := r.setup(netip.Addr{}, "", nil)
 	u, err := url.Parse(s.Link.Text)
 	if err != nil || u.Scheme != "tg" || u.Host != "socks" || u.Query().Get("server") != "fd00::1" || u.Query().Get("port") != "1080" || len(u.Query()) != 2 {
@@ -96,10 +112,8 @@ func TestSetupTelegram(t *testing.T) {
 }
 
 func TestHostile48_SetupHasNoPassword(t *testing.T) {
-	r := newRig(t, func(c *Config) {
-		c.Password, c.Token = true, "0123456789abcdefghijklmn"
-		c.Proxies = []netip.AddrPort{netip.MustParseAddrPort("192.168.1.2:1080")}
-	})
+	r := newRig(t, func(c *Config) { c.Token = "0123456789abcdefghijklmn" })
+	r.SetProxy(addrPorts("192.168.1.2:1080"), true)
 	if w := r.do("GET", "/api/setup"); w.Code != 401 {
 		t.Errorf("without the token: %d", w.Code)
 	}

@@ -207,3 +207,14 @@ func TestPictures(t *testing.T) {
 		}
 	}
 }
+
+// A reason that is no advice has a look too.
+func TestReason(t *testing.T) {
+	p := newPainter()
+	list := []dash.Advice{{Level: "slow"}}
+	for i, want := range []string{p.slow.Render("x"), p.bad.Render("x")} {
+		if got := p.reason(list, i).Render("x"); got != want {
+			t.Errorf("%d: %q, want %q", i, got, want)
+		}
+	}
+}

@@ -31,6 +31,15 @@ func newPainter() painter {
 	}
 }
 
+// reason is the look of a reason, that of what is bad if there is no such advice: it says
+// then why the reasons cannot be told.
+func (p painter) reason(list []dash.Advice, i int) lipgloss.Style {
+	if i >= len(list) {
+		return p.bad
+	}
+	return map[string]lipgloss.Style{"bad": p.bad, "slow": p.slow}[list[i].Level]
+}
+
 // View implements tea.Model.
 func (m model) View() tea.View {
 	v := tea.NewView(m.draw())
@@ -83,7 +92,7 @@ func (m model) top(p painter) []string {
 		why = []string{err.Error()}
 	}
 	for i, reason := range why[:min(len(why), whyMost)] {
-		style := map[string]lipgloss.Style{"bad": p.bad, "slow": p.slow}[st.Advice[i].Level]
+		style := p.reason(st.Advice, i)
 		wrapped := strings.Split(lipgloss.Wrap("! "+dash.Clean(reason), max(m.width, 20), " "), "\n")
 		for _, l := range wrapped[:min(len(wrapped), 2)] {
 			lines = append(lines, style.Render(l))
