@@ -95,18 +95,18 @@ func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
 
 func (l *loop) down() error { return downError(l.ds) }
 
-// downError is the error of a flow that no relay carried, with what the deployment
-// that is due next said last.
+// downError is the error of a flow that no relay carried, with the latest failure of
+// the deployments.
 func downError(ds []*deployment) error {
 	e := &wire.DialError{Reason: wire.RelayDown}
-	var next *deployment
+	var last *deployment
 	for _, d := range ds {
-		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
-			next = d
+		if d.lastWords != "" && (last == nil || d.failed.After(last.failed)) {
+			last = d
 		}
 	}
-	if next != nil {
-		e.Detail = e.Reason.String() + "; " + next.lastWords
+	if last != nil {
+		e.Detail, e.Why = e.Reason.String()+"; "+last.lastWords, last.lastWhy
 	}
 	return e
 }
