@@ -58,3 +58,34 @@ func TestRestsAsTheLogSays(t *testing.T) {
 		}
 	})
 }
+
+// TestFailsBeforeItWorked: that a deployment fails which has never worked is told at
+// once, and each thing once; of one that has worked, a failure is no news.
+func TestFailsBeforeItWorked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &deployment{Deployment: Deployment{Name: "a", Link: true, Account: NewAccount(3, "a"), Stats: new(stats.Deployment)}}
+		other := &deployment{Deployment: Deployment{Name: "b", Account: NewAccount(3, "b"), Stats: new(stats.Deployment)}}
+		fails := func(detail string) string {
+			var text bytes.Buffer
+			time.Sleep(time.Hour)
+			d.failedBy(slog.New(slog.NewTextHandler(&text, nil)), &relay.Failure{Kind: relay.Unreachable, Detail: detail}, 0, 100, []*deployment{d, other}, false)
+			return text.String()
+		}
+		const yet = "has not worked yet"
+		if got := fails("refused"); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, yet) || !strings.Contains(got, "detail=refused") {
+			t.Errorf("first: %q", got)
+		}
+		if got := fails("refused"); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "deployment rests") {
+			t.Errorf("then it rests: %q", got)
+		}
+		if got := fails("refused"); got != "" {
+			t.Errorf("the same again: %q", got)
+		}
+		time.Sleep(time.Hour)
+		d.worked(slog.New(slog.DiscardHandler), time.Now(), time.Second, false)
+		if got := fails("reset"); got != "" {
+			t.Errorf("after it has worked: %q", got)
+		}
+	})
+}
