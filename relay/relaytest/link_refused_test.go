@@ -68,9 +68,7 @@ func linkRefused(t *testing.T, c StackConfig) {
 		if took := try(); took > 10*time.Millisecond {
 			t.Errorf("after a while it was told after %v", took)
 		}
-		if n := strings.Count(book.text.String(), "level=WARN"); n > 4 {
-			t.Errorf("%d warnings: %s", n, &book.text)
-		}
+		book.wantFewWarnings(t, 4)
 
 		s.Node.SetClients([]link.Client{{Name: "stack", Secret: link.NewSecret(LinkSecret)}})
 		time.Sleep(30*time.Second + 2*rtt)
@@ -84,6 +82,16 @@ func linkRefused(t *testing.T, c StackConfig) {
 			t.Error("it goes on as text")
 		}
 	})
+}
+
+// wantFewWarnings checks that the log has at most so many.
+func (b *logbook) wantFewWarnings(t *testing.T, most int) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := strings.Count(b.text.String(), "level=WARN"); n > most {
+		t.Errorf("%d warnings: %s", n, &b.text)
+	}
 }
 
 // TestLinkRefusedByOne: another deployment works, and nobody is refused.
