@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"relaymux/mux/stats"
+	"relaymux/mux/wire"
 	"relaymux/relay"
 )
 
@@ -88,4 +89,27 @@ func TestFailsBeforeItWorked(t *testing.T) {
 			t.Errorf("after it has worked: %q", got)
 		}
 	})
+}
+
+// TestDownError: it tells what is wrong with the deployments that do not work, without
+// their names and addresses where others may see it.
+func TestDownError(t *testing.T) {
+	now := time.Unix(1000, 0)
+	var ds []*deployment
+	for i, name := range []string{"a", "b", "c", "d", "fine", "new"} {
+		d := testDeployment(name, 1)
+		if name != "new" {
+			d.fail(&relay.Failure{Kind: relay.Unreachable, Detail: "192.0.2.1", Hint: "look there"}, 0, now.Add(time.Duration(i)*time.Second))
+		}
+		ds = append(ds, d)
+	}
+	ds[4].good = now.Add(time.Minute)
+	e := downError(ds).(*wire.DialError)
+	const said = ": unreachable: 192.0.2.1 (look there)"
+	if want := "no relay is available; d" + said + "; c" + said + "; b" + said; e.Error() != want || e.Why != "unreachable (look there)" {
+		t.Errorf("%q, %q", e.Error(), e.Why)
+	}
+	if e := downError(ds[4:]).(*wire.DialError); e.Detail != "" || e.Why != "" {
+		t.Errorf("nothing is wrong: %+v", e)
+	}
 }
