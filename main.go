@@ -233,7 +233,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(log, func() { a.reload(config.Run, o, log, p.Reload) })()
+		defer daemon.OnHangup(log, func() { a.reload(config.Run, o, p.Log(), p.Reload) })()
 		a.greet(cfg, o, p)
 		return p.Run(ctx)
 	})
@@ -289,16 +289,40 @@ func (a *app) nodeCommand() *cobra.Command {
 }
 
 // reload reads the config anew and has take go by it. One with a mistake changes
-// nothing.
+// nothing, and the log tells every mistake.
 func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
-	cfg, err := a.load(role, o)
+	cfg, warnings, err := config.Load(config.Source{
+		Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
+	for _, w := range warnings {
+		log.Warn("the config has something to look at", attrsOf(w)...)
+	}
 	if err == nil {
 		err = take(cfg)
 	}
-	if err != nil {
-		_ = a.exitCode(err) // which prints every mistake
-		log.Error("the config is as it was, for the reasons above")
+	var bad *config.Error
+	switch {
+	case errors.As(err, &bad):
+		for _, p := range bad.Problems() {
+			log.Error("the config has a mistake", attrsOf(p)...)
+		}
+		log.Error("the config is as it was, for its mistakes", "mistakes", len(bad.Problems()))
+	case err != nil:
+		log.Error("the config is as it was", "err", err)
 	}
+}
+
+// attrsOf is a problem of a reload, for the log.
+func attrsOf(p config.Problem) (attrs []any) {
+	if p.File != "" {
+		attrs = append(attrs, "file", p.File)
+	}
+	if p.Line > 0 {
+		attrs = append(attrs, "line", p.Line)
+	}
+	if p.Key != "" {
+		attrs = append(attrs, "key", p.Key)
+	}
+	return append(attrs, "text", p.Text)
 }
 
 // ---- setting up

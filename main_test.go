@@ -470,9 +470,17 @@ func TestReload(t *testing.T) {
 		return strings.Replace(text, first, second, 1) + "[batch]\nmax_ops = 0\ncolor = 1\n"
 	})
 	p.hangUp()
-	p.await("batch.max_ops")
-	p.await("batch.color")
-	p.await("the config is as it was")
+	for _, key := range []string{"batch.max_ops", "batch.color"} {
+		var told struct {
+			Level, File, Key, Text string
+			Line                   int
+		}
+		line := p.await(`"key":"` + key + `"`)
+		if err := json.Unmarshal([]byte(line), &told); err != nil || told.Level != "ERROR" || told.File != client || told.Line == 0 || told.Text == "" {
+			t.Errorf("%s is told by %s (%v)", key, line, err)
+		}
+	}
+	p.await(`"level":"ERROR"`, "the config is as it was", `"mistakes":2`)
 	take()
 	if text, _, err := get(by(t, first), target.URL); text != "carried" {
 		t.Errorf("after a file with mistakes: %q, %v", text, err)
@@ -524,8 +532,7 @@ func TestReload(t *testing.T) {
 		return strings.Replace(text, `"0.0.0.0`+port+`"`, `["`+taken+`", "0.0.0.0`+port+`"]`, 1)
 	})
 	p.hangUp()
-	p.await("address already in use")
-	p.await("the config is as it was")
+	p.await(`"level":"ERROR"`, "the config is as it was", "address already in use")
 	if text, _, err := get(with, target.URL); text != "carried" {
 		t.Errorf("after an address that cannot be had: %q, %v", text, err)
 	}

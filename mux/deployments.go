@@ -118,6 +118,7 @@ func (l *linkLoop) setDeployments(list []Deployment, left func(Deployment)) {
 	}
 	if len(added) > 0 {
 		l.pipeAt = time.Time{} // perhaps it lets one through
+		l.again, l.tries = now, 0
 	}
 	l.slots = slotsOf(l.ds)
 	l.lane.ways.Store(int32(len(l.ds)))

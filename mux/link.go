@@ -1,12 +1,10 @@
 package mux
 
 import (
-	"log/slog"
 	"sync/atomic"
 	"time"
 
 	"relaymux/mux/link"
-	"relaymux/mux/wire"
 	"relaymux/relay"
 )
 
@@ -249,13 +247,13 @@ func (l *linkLoop) await(f *flow) {
 	}
 }
 
-// admit lets the waiting flows go on, those that have waited for too long to
-// their end.
+// admit lets the waiting flows go on; to their end those that have waited for too
+// long, and all if the node wants no link of us.
 func (l *linkLoop) admit(now time.Time) {
 	for l.waiting.len() > 0 {
 		f := l.waiting.peek()
 		late := now.Sub(f.since) >= openWait
-		if l.conn == nil && !late && !l.closing {
+		if l.conn == nil && !late && !l.closing && !l.refused() {
 			return
 		}
 		l.waiting.pop()
@@ -335,12 +333,12 @@ func (l *linkLoop) shook(x *linkExchange) {
 		l.known = true
 		return
 	}
-	l.adopt(keys, p)
+	l.adopt(keys, p, x.d)
 }
 
-// adopt begins a new link. Whatever streams the one before had are gone with the
+// adopt begins a new link, for which by has carried the handshake. Whatever streams the one before had are gone with the
 // node's memory of it.
-func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
+func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams, by *deployment) {
 	var spared []*Stream
 	if l.conn != nil {
 		spared = l.spare(time.Now().Add(-time.Duration(min(p.Age, 1<<40)) * time.Millisecond))
@@ -350,7 +348,7 @@ func (l *linkLoop) adopt(keys link.Keys, p link.AnswerParams) {
 			d.acquit()
 		}
 	} else {
-		l.m.log.Info("link to the node is made", "deployments", names(l.ds))
+		l.m.log.Info("link to the node is made", "deployment", by.Name)
 	}
 	l.keys, l.replay, l.node, l.epoch, l.known = &keys, link.Replay{}, p.Node, p.Epoch, true
 	l.conn = link.NewConn(link.Config{
@@ -434,46 +432,4 @@ func (l *linkLoop) lookAtClocks(now time.Time) {
 	}
 	l.failing = time.Time{}
 	l.pollAt = now
-}
-
-func names(ds []*deployment) slog.Value {
-	list := make([]string, len(ds))
-	for i, d := range ds {
-		list[i] = d.Name
-	}
-	return slog.AnyValue(list)
-}
-
-// deadHosts remembers dials that failed, for a browser tries a host that does not
-// answer two or three times, and each would cost an exchange.
-type deadHosts struct{ by map[string]deadHost }
-
-type deadHost struct {
-	err   *wire.DialError
-	until time.Time
-}
-
-const (
-	deadFor  = 30 * time.Second
-	deadMost = 1024
-)
-
-func (d *deadHosts) add(host string, port uint16, err *wire.DialError) {
-	if d.by == nil || len(d.by) >= deadMost {
-		d.by = make(map[string]deadHost)
-	}
-	d.by[joinHostPort(host, port)] = deadHost{err, time.Now().Add(deadFor)}
-}
-
-func (d *deadHosts) find(host string, port uint16) *wire.DialError {
-	if len(d.by) == 0 {
-		return nil
-	}
-	at := joinHostPort(host, port)
-	h, ok := d.by[at]
-	if ok && time.Now().After(h.until) {
-		delete(d.by, at)
-		return nil
-	}
-	return h.err
 }

@@ -27,15 +27,7 @@ func (l *linkLoop) finish(x *linkExchange) {
 	case x.hello && x.failure == nil:
 		l.shook(x)
 	case x.hello:
-		l.trying--
-		l.tries++
-		if x.failure.Kind == relay.Refused && !d.Script {
-			d.text = x.binary && !d.proven // perhaps it lets only the JSON wire's path through
-		}
-		if k := x.failure.Kind; (k == relay.Refused || k == relay.Rejected) && !x.unsupported {
-			x.failure.Hint = secretHint
-		}
-		l.again = now.Add(double(200*time.Millisecond, l.tries, 30*time.Second))
+		l.notTaken(x, now)
 	case !x.stale && l.conn != nil:
 		brought = l.takeIn(x, now)
 	}
@@ -48,9 +40,6 @@ func (l *linkLoop) finish(x *linkExchange) {
 		l.adapt(x, brought, now)
 	}
 }
-
-// secretHint is what a handshake that nobody answers calls for.
-const secretHint = "the secret under [link] must be that of one of the node's [[node.client]], and url and key must lead to the node"
 
 // A delivery is what an exchange brought.
 type delivery struct {
@@ -150,15 +139,16 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 			l.failing = now
 		}
 		// Who does not know the link any more is a node that began anew, if a handshake
-		// proves it; if not, the failure of that is told.
-		rumour := !x.hello && (x.unknown || f.Kind == relay.Refused)
+		// proves it; if not, the failure of that is told. That a handshake is refused
+		// again is no news.
+		rumour := !x.hello && (x.unknown || f.Kind == relay.Refused) || x.repeated
 		d.failedBy(l.m.log, f, x.took, x.bodyLen, l.ds, rumour)
 		l.rest(now)
 		l.pollAt, l.report = now, true // the node sends what was in it as soon as it knows
 		return
 	}
 	l.failing = time.Time{}
-	d.proven, d.reached = d.proven || x.binary, true
+	d.proven, d.reached, d.refused = d.proven || x.binary, true, false
 	if got.answer != nil {
 		x.held = time.Duration(min(got.answer.Held, 1<<32)) * time.Millisecond
 	}

@@ -288,7 +288,7 @@ func (l *linkLoop) hearPipe(p *linkPipe, records []link.Record, now time.Time) {
 	l.m.stats.Resent.Store(conn.Counts.Resent)
 	l.failing = time.Time{}
 	l.resting.Store(false)
-	p.heard = now
+	p.heard, p.d.good = now, now
 	if n := conn.Counts.Acked; n != p.arrived {
 		p.arrived, p.acked, p.pinged = n, now, time.Time{}
 	}

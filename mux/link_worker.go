@@ -27,9 +27,10 @@ type linkExchange struct {
 	queued time.Duration // what the oldest of its payload had waited by began
 	keys   *link.Keys
 
-	hello bool          // it is a handshake, with
-	first []byte        // this message
-	m     *link.Message // else it is this
+	hello    bool          // it is a handshake, with
+	first    []byte        // this message
+	repeated bool          // and was refused, as the one before
+	m        *link.Message // else it is this
 
 	heard   bool // what it carried has arrived, by another's answer or its own
 	hedged  bool // was looked at for being slow

@@ -3,6 +3,7 @@ package mux
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"relaymux/mux/wire"
@@ -95,19 +96,26 @@ func (l *loop) expireLine(q *fifo[place], limit time.Duration, now time.Time) {
 
 func (l *loop) down() error { return downError(l.ds) }
 
-// downError is the error of a flow that no relay carried, with what the deployment
-// that is due next said last.
+// downMost is of how many deployments an error tells what is wrong.
+const downMost = 3
+
+// downError is the error of a flow that no relay carried, with the latest failures of
+// the deployments that have not worked since, the newest first.
 func downError(ds []*deployment) error {
 	e := &wire.DialError{Reason: wire.RelayDown}
-	var next *deployment
-	for _, d := range ds {
-		if d.lastWords != "" && (next == nil || d.retryAt().Before(next.retryAt())) {
-			next = d
+	ds = slices.DeleteFunc(slices.Clone(ds), func(d *deployment) bool { return d.lastWords == "" || d.good.After(d.failed) })
+	slices.SortStableFunc(ds, func(a, b *deployment) int { return b.failed.Compare(a.failed) })
+	var whys []string
+	for _, d := range ds[:min(len(ds), downMost)] {
+		e.Detail += "; " + d.lastWords
+		if !slices.Contains(whys, d.lastWhy) {
+			whys = append(whys, d.lastWhy)
 		}
 	}
-	if next != nil {
-		e.Detail = e.Reason.String() + "; " + next.lastWords
+	if e.Detail != "" {
+		e.Detail = e.Reason.String() + e.Detail
 	}
+	e.Why = strings.Join(whys, "; ")
 	return e
 }
 

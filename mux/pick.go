@@ -96,11 +96,13 @@ type deployment struct {
 
 	fails     int // in a row
 	until     time.Time
-	failed    time.Time // the latest failure
+	failed    time.Time // the latest failure,
+	good      time.Time // and the latest good answer; zero: there was none
 	counted   time.Time // the latest that counts in fails
 	mandated  bool      // the relay itself asked for the pause
 	parkedFor relay.Kind
-	lastWords string // of the latest failure, for a person
+	lastWords string // of the latest failure, for a person,
+	lastWhy   string // and for whom addresses and names do not concern
 	said      string // its detail
 	maxBody   int    // bytes of a body that it takes; 0: it has refused none
 
@@ -111,6 +113,7 @@ type deployment struct {
 	line    line // what the link knows of it
 	text    bool // its messages go as text although the relay is none for scripts
 	reached bool // it has led to the link's node
+	refused bool // the node wants no link by it, in whichever form: the latest handshake said so
 	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
@@ -218,6 +221,7 @@ func (d *deployment) retryAt() time.Time {
 // worked notes a good answer, and tells if that is news.
 func (d *deployment) worked(log *slog.Logger, began time.Time, took time.Duration, poll bool) {
 	d.Stats.Outcome[0].Add(1)
+	d.good = time.Now()
 	if d.parkedFor != 0 && began.After(d.failed) {
 		log.Info("deployment works again", "deployment", d.Name)
 	}
@@ -237,7 +241,7 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 	if f.Kind == relay.Cancelled {
 		return
 	}
-	was, said, now := d.parkedFor, d.said, time.Now()
+	was, said, words, now := d.parkedFor, d.said, d.lastWords, time.Now()
 	if !rumour {
 		d.said = f.Detail
 	}
@@ -256,6 +260,8 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 		log.Warn("deployment rests", append(args, "for", rest.Round(time.Millisecond).String())...)
 	case rest > 0 && (was != f.Kind || said != f.Detail): // the last one is never given up
 		log.Warn("deployment fails, and no other works", append(args, "tried_again_in", d.retryAt().Sub(now).Round(time.Millisecond).String())...)
+	case d.good.IsZero() && words != d.lastWords:
+		log.Warn("deployment fails, and has not worked yet", args...)
 	default:
 		log.Debug("exchange failed", args...)
 	}
@@ -312,6 +318,7 @@ func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) t
 	}
 	d.failed = now
 	d.lastWords = d.Name + ": " + f.Error()
+	d.lastWhy = (&relay.Failure{Kind: f.Kind, Hint: f.Hint}).Error()
 	rest, mandated := coolDown(f, d.fails)
 	if rest == 0 {
 		return 0

@@ -59,6 +59,7 @@ type DeploymentSnapshot struct {
 	Why   relay.Kind // for that; 0 also where the rest is over and it has proven itself
 	Said  string     // the latest failure, in words; "" if there was none
 	Last  time.Time  // when that was
+	Good  time.Time  // when the latest good answer came; zero: there was none
 
 	MaxBody int           // bytes of a body that it takes; 0: it has refused none
 	Hold    time.Duration // how long the node may hold an exchange; 0: not known
@@ -211,6 +212,7 @@ type deploymentLook struct {
 	why      relay.Kind
 	words    string
 	failed   time.Time
+	good     time.Time
 	maxBody  int
 	hold     time.Duration
 }
@@ -219,7 +221,7 @@ func look(ds []*deployment) (list []deploymentLook) {
 	for _, d := range ds {
 		list = append(list, deploymentLook{
 			of: &d.Deployment, inFlight: d.inFlight, recent: d.recent.list(), until: d.until, why: d.parkedFor,
-			words: d.lastWords, failed: d.failed, maxBody: d.maxBody, hold: d.line.hold,
+			words: d.lastWords, failed: d.failed, good: d.good, maxBody: d.maxBody, hold: d.line.hold,
 		})
 	}
 	return list
@@ -230,7 +232,7 @@ func (d *deploymentLook) snapshot(now time.Time) DeploymentSnapshot {
 	s := DeploymentSnapshot{
 		Name: d.of.Name, Account: d.of.Account.name(d.of.Name), Link: d.of.Link, Script: d.of.Script, InFlight: d.inFlight,
 		Measured: len(d.recent), P50: quantile(d.recent, 50), P95: quantile(d.recent, 95),
-		Why: d.why, Said: d.words, Last: d.failed, MaxBody: d.maxBody, Hold: d.hold,
+		Why: d.why, Said: d.words, Last: d.failed, Good: d.good, MaxBody: d.maxBody, Hold: d.hold,
 	}
 	for kind := range s.Outcome {
 		s.Outcome[kind] = d.of.Stats.Outcome[kind].Load()

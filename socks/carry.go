@@ -17,7 +17,7 @@ func Carry(m *mux.Mux, confirmed bool) func(ctx context.Context, r *Request) {
 		s := m.Open(r.Host, r.Port)
 		if confirmed {
 			if err := s.Wait(r.Watch(ctx)); err != nil {
-				r.Abort(reasonOf(err))
+				r.Fail(err)
 				return
 			}
 		}

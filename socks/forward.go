@@ -69,7 +69,7 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 		ErrorLog:      newErrorLog(log),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Debug("request failed", "host", r.Host, "err", err)
-			p := failurePage(err, r.Host)
+			p := failurePage(err, r.Host, false)
 			p.last = r.Body != nil // of which a part may be unread
 			p.write(w)
 		},

@@ -111,7 +111,7 @@ func refused(protocol string, reason wire.Reason, host string) []byte {
 // failed is refused with what is known of the reason.
 func failed(protocol string, err error, host string) []byte {
 	if protocol == HTTPConnect {
-		return failurePage(err, host).bytes()
+		return failurePage(err, host, true).bytes()
 	}
 	return refused(protocol, reasonOf(err), host)
 }
@@ -142,13 +142,40 @@ func unreachable(reason wire.Reason, host string) page {
 	return page{status: o.status, text: host + " could not be reached: " + reason.String() + ".", header: h}
 }
 
-// failurePage is the page for a destination that was not reached because of err.
-func failurePage(err error, host string) page {
+// failurePage is the page for a destination that was not reached because of err. What
+// relays have said is in it; with their names and addresses if alone is set: nobody but
+// the proxy's user gets to see the page. A script of the destination's may read what
+// the proxy answers in its place, if that is no answer to CONNECT.
+func failurePage(err error, host string, alone bool) page {
 	if b, ok := errors.AsType[*BlockedError](err); ok {
 		return page{status: http.StatusForbidden, text: host + " is blocked by this proxy: " + b.Why + ".",
 			header: http.Header{"Proxy-Status": {"relaymux; error=http_request_denied"}}}
 	}
-	return unreachable(reasonOf(err), host)
+	p := unreachable(reasonOf(err), host)
+	if d, ok := errors.AsType[*wire.DialError](err); ok && d.Reason == wire.RelayDown {
+		words := d.Why
+		if alone {
+			words = strings.TrimPrefix(d.Detail, d.Reason.String()+"; ")
+		}
+		p.explain(words)
+	}
+	return p
+}
+
+// explain adds words to the text, and to Proxy-Status (RFC 9209, section 2.1.5).
+func (p *page) explain(words string) {
+	if words == "" {
+		return
+	}
+	p.text += " " + words
+	quoted := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, words)
+	quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(quoted)
+	p.header.Set("Proxy-Status", p.header.Get("Proxy-Status")+`; details="`+quoted+`"`)
 }
 
 // refusedPage is the page for a destination that destination refused.

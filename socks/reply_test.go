@@ -74,3 +74,29 @@ func TestReasonOf(t *testing.T) {
 		}
 	}
 }
+
+// What is known of relays that are down is told, with names and addresses only to who
+// asked by CONNECT: another page could read them.
+func TestPageOfRelaysThatAreDown(t *testing.T) {
+	err := fmt.Errorf("reading: %w", &wire.DialError{
+		Reason: wire.RelayDown, Detail: "no relay is available; d2: unreachable: 192.0.2.1 said \"no\\\"é (check <url>)", Why: "unreachable (check <url>)",
+	})
+	for alone, want := range map[bool]struct{ status, text string }{
+		true:  {`relaymux; error=destination_unavailable; details="d2: unreachable: 192.0.2.1 said \"no\\\"? (check <url>)"`, "d2: unreachable: 192.0.2.1 said"},
+		false: {`relaymux; error=destination_unavailable; details="unreachable (check <url>)"`, "no relay is available. unreachable (check &lt;url&gt;)"},
+	} {
+		p := failurePage(err, "example.org", alone)
+		if got := p.header.Get("Proxy-Status"); got != want.status || p.status != http.StatusServiceUnavailable {
+			t.Errorf("alone %v: %d, %s", alone, p.status, got)
+		}
+		if !strings.Contains(p.body(), want.text) {
+			t.Errorf("alone %v: %s", alone, p.body())
+		}
+	}
+	if got := failurePage(&wire.DialError{Reason: wire.RelayDown}, "example.org", true).header.Get("Proxy-Status"); got != "relaymux; error=destination_unavailable" {
+		t.Errorf("nothing is known: %s", got)
+	}
+	if got := failurePage(&wire.DialError{Reason: wire.Refused, Detail: "a node's words"}, "example.org", true); strings.Contains(got.body(), "words") {
+		t.Errorf("a node's words are in the page: %s", got.body())
+	}
+}

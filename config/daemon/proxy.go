@@ -76,6 +76,9 @@ func NewProxy(cfg *config.Config, in Process) (*Proxy, error) {
 	return p, nil
 }
 
+// Log is where the proxy's log goes, of which its admin page shows the latest lines.
+func (p *Proxy) Log() *slog.Logger { return p.log }
+
 // open makes everything, from the node on. What is there when it fails is closed by
 // closeAll.
 func (p *Proxy) open(cfg *config.Config, in Process) (err error) {

@@ -78,6 +78,10 @@ func ReasonOf(e string) Reason {
 type DialError struct {
 	Reason Reason
 	Detail string // the node's own words, free of control characters; may be empty
+
+	// Why is of RelayDown, in words that name no address and no deployment; may be
+	// empty.
+	Why string
 }
 
 func (e *DialError) Error() string {

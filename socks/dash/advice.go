@@ -55,7 +55,7 @@ func advise(st *Status) []Advice {
 			resting++
 			say(levelSlow, "rests", "deployment", d.Name, "seconds", seconds(d.Rest.Until.Sub(st.Time)), "why", d.Rest.Why, "said", d.Said)
 		}
-		adviseOn(d, say)
+		adviseOn(d, d.Pipe || st.Link.Pipe == "" && d.State == DeploymentWorks, say)
 	}
 	switch {
 	case len(st.Deployments) > 0 && resting == len(st.Deployments):
@@ -140,8 +140,9 @@ func half(values []float64) float64 {
 	return values[(len(values)-1)/2]
 }
 
-// adviseOn says what is wrong with a deployment that does not rest.
-func adviseOn(d *Deployment, say func(level, code string, args ...string)) {
+// adviseOn says what is wrong with a deployment that does not rest. carries is set of
+// one by which things go: how others would carry them concerns nobody.
+func adviseOn(d *Deployment, carries bool, say func(level, code string, args ...string)) {
 	if l := d.Latency; l != nil && !d.Pipe {
 		switch {
 		case l.P50 >= slowRelay:
@@ -153,7 +154,7 @@ func adviseOn(d *Deployment, say func(level, code string, args ...string)) {
 	switch {
 	case d.Losses > 0 && d.HTTP != "3":
 		say(levelNote, "over_tcp", "deployment", d.Name, "count", count(d.Losses))
-	case d.NoUDP && d.Exchanges["ok"] > 0:
+	case d.NoUDP && carries:
 		say(levelNote, "no_udp", "deployment", d.Name)
 	}
 	all, worst, most := uint64(0), "", uint64(0)

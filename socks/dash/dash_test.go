@@ -228,3 +228,31 @@ func TestLinkStates(t *testing.T) {
 		}
 	}
 }
+
+// A deployment that nobody has tried does not work, nor does one that has only failed of
+// late; and a table says so, in so many letters.
+func TestDeploymentStates(t *testing.T) {
+	now := time.Now()
+	early := now.Add(-time.Minute)
+	for _, c := range []struct {
+		of          mux.DeploymentSnapshot
+		state, text string
+	}{
+		{mux.DeploymentSnapshot{}, DeploymentUntried, "not tried yet"},
+		{mux.DeploymentSnapshot{Last: now, Said: "d: unreachable: connection refused"}, DeploymentFailing, "failing: unreachable: connection refused"},
+		{mux.DeploymentSnapshot{Good: early, Last: now, Said: "d: " + strings.Repeat("é", 60)}, DeploymentFailing, "failing: " + strings.Repeat("é", 30) + "…"},
+		{mux.DeploymentSnapshot{Good: early, Last: now, Said: "d: " + strings.Repeat("é", 31)}, DeploymentFailing, "failing: " + strings.Repeat("é", 31)},
+		{mux.DeploymentSnapshot{Good: now, Last: early, Said: "d: timeout"}, DeploymentWorks, "works"},
+		{mux.DeploymentSnapshot{Good: now}, DeploymentWorks, "works"},
+		{mux.DeploymentSnapshot{Name: "piped"}, DeploymentStreams, "streams"},
+		{mux.DeploymentSnapshot{Last: now, Until: now.Add(90 * time.Second), Why: relay.Decoy}, DeploymentRests, "rests 1 min: decoy"},
+	} {
+		if c.of.Name == "" {
+			c.of.Name = "d"
+		}
+		d := deploymentOf(&c.of, "piped")
+		if got := d.Text(now, 40); d.State != c.state || got != c.text {
+			t.Errorf("%+v is %s, %q", c.of, d.State, got)
+		}
+	}
+}

@@ -83,6 +83,15 @@ type Link struct {
 	Lag     float64   `json:"pipe_lag_ms,omitempty"` // how long the word took of late that something arrived
 }
 
+// The states of a deployment.
+const (
+	DeploymentUntried = "untried" // no exchange of it has ended
+	DeploymentWorks   = "works"
+	DeploymentFailing = "failing" // its latest exchanges have failed (Deployment.Said)
+	DeploymentRests   = "rests"   // likewise, and it is not used for now (Deployment.Rest)
+	DeploymentStreams = "streams" // one long exchange of it carries all
+)
+
 // Deployment is one relay URL.
 type Deployment struct {
 	Name     string `json:"name"`
@@ -93,6 +102,7 @@ type Deployment struct {
 	Losses   uint64 `json:"http3_losses,omitempty"`  // times that TCP has taken over from HTTP/3
 	NoUDP    bool   `json:"http3_blocked,omitempty"` // HTTP/3 is wanted, and does not get through now
 	InFlight int    `json:"in_flight"`
+	State    string `json:"state"` // untried, works, failing, rests or streams
 
 	Exchanges map[string]uint64 `json:"exchanges"` // that ended, by outcome: ok, timeout, quota, ...
 	Up        uint64            `json:"up_bytes"`  // of bodies
@@ -274,7 +284,17 @@ func deploymentOf(d *mux.DeploymentSnapshot, pipe string) Deployment {
 	out := Deployment{
 		Name: d.Name, Account: d.Account, Wire: oneOf(d.Link, "link", "json"), Script: d.Script, HTTP: d.HTTP, Losses: d.Losses, NoUDP: d.NoUDP, InFlight: d.InFlight,
 		Exchanges: map[string]uint64{"ok": d.Outcome[0]}, Up: d.Up, Down: d.Down,
-		Said: d.Said, SaidAt: d.Last, MaxBody: d.MaxBody, Hold: d.Hold.Seconds(), Pipe: d.Name == pipe,
+		Said: d.Said, SaidAt: d.Last, MaxBody: d.MaxBody, Hold: d.Hold.Seconds(), Pipe: d.Name == pipe, State: DeploymentWorks,
+	}
+	switch {
+	case !d.Until.IsZero():
+		out.State = DeploymentRests
+	case out.Pipe:
+		out.State = DeploymentStreams
+	case d.Good.IsZero() && d.Last.IsZero():
+		out.State = DeploymentUntried
+	case d.Last.After(d.Good):
+		out.State = DeploymentFailing
 	}
 	for kind, n := range d.Outcome {
 		if kind > 0 && n > 0 {

@@ -88,16 +88,27 @@ func deploymentRow(f func(string, ...any), d *Deployment, now time.Time) {
 	if d.Latency != nil {
 		p50, p95 = milli(d.Latency.P50)+" ms", milli(d.Latency.P95)+" ms"
 	}
-	f("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Name, d.State(now), cmp.Or(d.HTTP, "-"), d.InFlight, d.Exchanges["ok"], d.Failed(), p50, p95)
+	f("%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", d.Name, d.Text(now, stateWide), cmp.Or(d.HTTP, "-"), d.InFlight, d.Exchanges["ok"], d.Failed(), p50, p95)
 }
 
-// State is how d is at that moment, in words.
-func (d *Deployment) State(now time.Time) string {
+// stateWide is how many letters the table has for a state.
+const stateWide = 60
+
+// Text is how d is at that moment, in at most so many letters.
+func (d *Deployment) Text(now time.Time, most int) string {
 	switch {
 	case d.Rest != nil:
 		return "rests " + Span(d.Rest.Until.Sub(now)) + ": " + d.Rest.Why
 	case d.Pipe:
 		return "streams"
+	case d.State == DeploymentUntried:
+		return "not tried yet"
+	case d.State == DeploymentFailing:
+		text := []rune("failing: " + strings.TrimPrefix(d.Said, d.Name+": "))
+		if len(text) > most {
+			text = append(text[:most-1], '…')
+		}
+		return string(text)
 	}
 	return "works"
 }

@@ -56,11 +56,12 @@ function showDeployments(s) {
     write(name, d.name);
     const text = [];
     if (d.rest) text.push([say('deployment.rest', { seconds: until(d.rest.until, s.time), why: d.rest.why }), 'bad']);
-    else text.push([[say(d.pipe ? 'deployment.pipe' : 'deployment.works'), say('deployment.flight', { n: d.in_flight })]
-      .concat(d.http ? say('deployment.http', d) : []).join(comma()), 'good']);
+    else if (d.state === 'failing') text.push([say('deployment.failing', { said: d.last_failure }), 'bad']);
+    else text.push([[say(d.pipe ? 'deployment.pipe' : d.state === 'untried' ? 'deployment.untried' : 'deployment.works'), say('deployment.flight', { n: d.in_flight })]
+      .concat(d.http ? say('deployment.http', d) : []).join(comma()), d.state === 'untried' ? 'dim' : 'good']);
     text.push([d.latency ? say('deployment.latency', { p50: Math.round(d.latency.p50_ms), p95: Math.round(d.latency.p95_ms) }) : say('deployment.unmeasured')]);
     text.push([Object.entries(d.exchanges).map((o) => outcome(o[0]) + ' ' + word(o[1])).join(comma()), 'dim']);
-    if (d.last_failure) text.push([say('deployment.last', { said: d.last_failure }), 'dim']);
+    if (d.last_failure && d.state !== 'failing') text.push([say('deployment.last', { said: d.last_failure }), 'dim']);
     lines(about, text);
     const [ok, failed] = m.last(2);
     write(now, say('deployment.rate', { ok: ok, failed: failed }));

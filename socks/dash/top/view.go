@@ -16,6 +16,9 @@ import (
 	"relaymux/socks/dash"
 )
 
+// stateWide is how many columns the state of a deployment may take.
+const stateWide = 32
+
 // whyMost is how many reasons are shown.
 const whyMost = 3
 
@@ -127,13 +130,16 @@ func (m model) deployments(p painter) []string {
 	for i := range m.st.Deployments {
 		d := &m.st.Deployments[i]
 		state, p50, p95 := p.good, "-", "-"
-		if d.Rest != nil {
+		switch {
+		case d.Rest != nil || d.State == dash.DeploymentFailing:
 			state = p.bad
+		case d.State == dash.DeploymentUntried:
+			state = p.dim
 		}
 		if l := d.Latency; l != nil {
 			p50, p95 = fmt.Sprintf("%.0f ms", l.P50), fmt.Sprintf("%.0f ms", l.P95)
 		}
-		t = append(t, []cell{{text: d.Name, most: 24}, {text: d.State(m.st.Time), most: 24, style: state}, {text: cmp.Or(d.HTTP, "-")},
+		t = append(t, []cell{{text: d.Name, most: 24}, {text: d.Text(m.st.Time, stateWide), style: state}, {text: cmp.Or(d.HTTP, "-")},
 			number(d.InFlight), {text: fmt.Sprintf("%.1f", m.rates.deployments[d.Name]), right: true}, number(d.Exchanges["ok"]), number(d.Failed()),
 			{text: p50, right: true}, {text: p95, right: true}})
 	}
