@@ -36,13 +36,13 @@ type front struct {
 	queue   *queue
 	http    http.Server
 	forward http.Handler
-	idle    interface{ CloseIdleConnections() }
+	origins *origins
 	once    sync.Once
 }
 
 func newFront(s *Server) *front {
-	transport := newTransport(s.cfg.Dial)
-	f := &front{s: s, queue: newQueue(), forward: newForwarder(transport, s.log), idle: transport}
+	to := newOrigins(s.cfg.Dial)
+	f := &front{s: s, queue: newQueue(), forward: newForwarder(to, s.log), origins: to}
 	f.http = http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
@@ -77,7 +77,7 @@ func (f *front) take(c *client) error {
 }
 
 func (f *front) shutdown(ctx context.Context) error {
-	defer f.idle.CloseIdleConnections()
+	defer f.origins.close()
 	f.queue.Close()
 	return f.http.Shutdown(ctx)
 }

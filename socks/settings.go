@@ -15,6 +15,10 @@ func (s *Server) SetUsers(users []User) {
 	}
 }
 
+// ForgetOrigins has http:// requests from now on be answered by connections that are
+// dialed from now on, because Dial decides otherwise than before.
+func (s *Server) ForgetOrigins() { s.front.origins.forget() }
+
 // SetMaxConns replaces Config.MaxConns. Who is in already stays.
 func (s *Server) SetMaxConns(n int) { s.gate.setMax(n) }
 

@@ -106,6 +106,7 @@ func (p *Proxy) adopt(next *config.Config, f *fleet, stay, left []port) {
 	p.mux.SetDeployments(f.ds, func(d mux.Deployment) { d.Transport.Close() })
 	if rules, err := p.rules(next, stay); err == nil { // they have been checked
 		p.routes.SetRules(rules)
+		p.front.ForgetOrigins() // which were connected to by the rules of before
 	}
 	p.front.SetUsers(users(next))
 	p.front.SetMaxConns(next.Limits.Connections)

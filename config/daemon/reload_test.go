@@ -159,3 +159,49 @@ func TestReloadPorts(t *testing.T) {
 		})
 	}
 }
+
+// TestReloadRoute: the rules are in effect for http:// though there is a connection that
+// was made by the old ones, be it idle or in use during the reload.
+func TestReloadRoute(t *testing.T) {
+	more := make(chan struct{})
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		if r.URL.Path == "/long" {
+			<-more
+		}
+	}))
+	defer target.Close()
+	listen := "[proxy]\nlisten = \"127.0.0.1:0\"\n"
+	p := running(t, listen+direct)
+	at := p.Addrs()[0].String()
+	client, idle, long := dial(t, at), dial(t, at), dial(t, at)
+	if n := status(t, client, target.URL); n != http.StatusOK {
+		t.Fatalf("direct: %d", n)
+	}
+	_, _ = io.WriteString(long, "GET "+target.URL+"/long HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	br := bufio.NewReader(long)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(err)
+	}
+	if n := status(t, idle, target.URL); n != http.StatusOK { // leaves a connection besides the one in use
+		t.Fatalf("direct: %d", n)
+	}
+	if err := p.Reload(loaded(t, listen+"[route]\nblock = [\"127.0.0.1\"]\n")); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(when string) {
+		t.Helper()
+		for name, conn := range map[string]net.Conn{"a client of before": client, "a new client": dial(t, at)} {
+			if n := status(t, conn, target.URL); n != http.StatusForbidden {
+				t.Errorf("%s, %s: %d", name, when, n)
+			}
+		}
+	}
+	expect("at once")
+	close(more)
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Errorf("what was under way: %v", err)
+	}
+	expect("after the end of what was under way")
+}
