@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -217,6 +218,7 @@ func (a *app) runCommand() *cobra.Command {
 	o.register(c.Flags())
 	o.flags.Register(c.Flags())
 	c.RunE = a.does(func() error {
+		o.path = config.Find(o.path, a.environ) // which a reload reads again, also when it is gone
 		cfg, err := a.load(config.Run, o)
 		if err != nil {
 			return err
@@ -266,6 +268,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "the exit node", Args: cobra.NoArgs}
 	o.register(c.Flags())
 	c.RunE = a.does(func() error {
+		o.path = config.Find(o.path, a.environ) // as in runCommand
 		cfg, err := a.load(config.Node, o)
 		if err != nil {
 			return err
@@ -286,14 +289,29 @@ func (a *app) nodeCommand() *cobra.Command {
 // reload reads the config anew and has take go by it. One with a mistake changes
 // nothing.
 func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
-	cfg, err := a.load(role, o)
+	err := a.hasFile(o)
 	if err == nil {
-		err = take(cfg)
+		var cfg *config.Config
+		if cfg, err = a.load(role, o); err == nil {
+			err = take(cfg)
+		}
 	}
 	if err != nil {
 		_ = a.exitCode(err) // which prints every mistake
 		log.Error("the config is as it was, for the reasons above")
 	}
+}
+
+// hasFile returns an error if there is no file to read again, of which o names the one
+// that was read at the start.
+func (a *app) hasFile(o options) error {
+	if o.path == "" && config.Find("", a.environ) == "" {
+		return errors.New("there is no config file to read again")
+	}
+	if _, err := os.Stat(o.path); o.path != "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the config file that was read at the start is gone: %s", o.path)
+	}
+	return nil
 }
 
 // ---- setting up
