@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -222,6 +223,7 @@ func (a *app) runCommand() *cobra.Command {
 	o.register(c.Flags())
 	o.flags.Register(c.Flags())
 	c.RunE = a.does(func() error {
+		o.path = config.Find(o.path, a.environ) // which a reload reads again, also when it is gone
 		cfg, err := a.load(config.Run, o)
 		if err != nil {
 			return err
@@ -271,6 +273,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "the exit node", Args: noOperands}
 	o.register(c.Flags())
 	c.RunE = a.does(func() error {
+		o.path = config.Find(o.path, a.environ) // as in runCommand
 		cfg, err := a.load(config.Node, o)
 		if err != nil {
 			return err
@@ -291,13 +294,17 @@ func (a *app) nodeCommand() *cobra.Command {
 // reload reads the config anew and has take go by it. One with a mistake changes
 // nothing, and the log tells every mistake.
 func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
-	cfg, warnings, err := config.Load(config.Source{
-		Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
-	for _, w := range warnings {
-		log.Warn("the config has something to look at", attrsOf(w)...)
-	}
+	err := a.hasFile(o)
 	if err == nil {
-		err = take(cfg)
+		var cfg *config.Config
+		var warnings []config.Problem
+		cfg, warnings, err = config.Load(config.Source{Role: role, Path: config.Find(o.path, a.environ), Environ: a.environ, Flags: o.flags})
+		for _, w := range warnings {
+			log.Warn("the config has something to look at", attrsOf(w)...)
+		}
+		if err == nil {
+			err = take(cfg)
+		}
 	}
 	var bad *config.Error
 	switch {
@@ -323,6 +330,18 @@ func attrsOf(p config.Problem) (attrs []any) {
 		attrs = append(attrs, "key", p.Key)
 	}
 	return append(attrs, "text", p.Text)
+}
+
+// hasFile returns an error if there is no file to read again, of which o names the one
+// that was read at the start.
+func (a *app) hasFile(o options) error {
+	if o.path == "" && config.Find("", a.environ) == "" {
+		return errors.New("there is no config file to read again")
+	}
+	if _, err := os.Stat(o.path); o.path != "" && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the config file that was read at the start is gone: %s", o.path)
+	}
+	return nil
 }
 
 // ---- setting up

@@ -337,6 +337,7 @@ func TestRoute(t *testing.T) {
 		{[]string{"nas.lan.example:22"}, "direct\t" + file + ":2: route.direct: \"lan.example\"\n", 0},
 		{[]string{"ads.example:443"}, "block\t" + file + ":4: route.block: \"ads.example\"\n", 0},
 		{[]string{"example.org:443"}, "tunnel\tno rule of [route]\n", 0},
+		{[]string{"localhost:1080"}, "block\tthe proxy itself\n", 0},
 		{[]string{"10.1.2.3:80", "--json"}, `{"to":"10.1.2.3:80","verdict":"direct","rule":"` + file + `:2: route.direct: \"10.0.0.0/8\""}` + "\n", 0},
 		{[]string{"example.org"}, "host:port", 2},
 		{nil, "HOST:PORT", 2},

@@ -59,8 +59,11 @@ func digestsOf(name, password string) digests {
 	return digests{sha256.Sum256([]byte(name)), sha256.Sum256([]byte(password))}
 }
 
-// needed tells whether clients must log in.
+// needed tells whether clients who connect must log in.
 func (g *guard) needed() bool { return len(*g.users.Load()) > 0 }
+
+// neededOf tells whether c must: also because it did when it connected.
+func (g *guard) neededOf(c *client) bool { return c.login || g.needed() }
 
 // check returns nil, errWrongLogin or errTooManyBad. The last does not tell
 // whether the password was right. A loopback source is never locked out: it

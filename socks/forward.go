@@ -36,6 +36,29 @@ var errInformational = errors.New("too many 1xx answers")
 // dialer is Config.Dial.
 type dialer = func(ctx context.Context, host string, port uint16) (net.Conn, error)
 
+// origins are the connections to the origins. Those of before a forget are not used for
+// a request of after it.
+type origins struct {
+	dial dialer
+	now  atomic.Pointer[http.Transport]
+}
+
+func newOrigins(dial dialer) *origins {
+	o := &origins{dial: dial}
+	o.now.Store(newTransport(dial))
+	return o
+}
+
+// RoundTrip implements http.RoundTripper.
+func (o *origins) RoundTrip(r *http.Request) (*http.Response, error) {
+	return o.now.Load().RoundTrip(r)
+}
+
+// forget closes the connections that are idle, and has the others close when they are.
+func (o *origins) forget() { o.now.Swap(newTransport(o.dial)).CloseIdleConnections() }
+
+func (o *origins) close() { o.now.Load().CloseIdleConnections() }
+
 // newTransport returns the transport to the origins. It knows no proxy, no
 // TLS, no names, and asks for no compression of its own.
 func newTransport(dial dialer) *http.Transport {

@@ -157,7 +157,7 @@ func TestHostile38_UserinfoAndH2C(t *testing.T) {
 		if head := <-heads; head != test.want {
 			t.Errorf("%q: origin got %q", test.in, head)
 		}
-		p.front.idle.CloseIdleConnections() // each to an origin connection of its own
+		p.front.origins.close() // each to an origin connection of its own
 	}
 }
 

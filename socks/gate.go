@@ -30,7 +30,9 @@ const (
 type client struct {
 	net.Conn
 	source netip.AddrPort
-	local  netip.Addr // through which it reached us
+	local  netip.Addr     // through which it reached us
+	via    netip.AddrPort // of the listener
+	login  bool           // it must log in, whatever the users are later
 
 	// early was read from Conn ahead of its time. Read returns it first.
 	early []byte
@@ -41,6 +43,8 @@ type client struct {
 	halfOpen *list.Element // its place in gate.halfOpen; nil once settled
 	udp      *association  // whose control connection it is
 	left     bool
+	granted  bool // what it asks for is being done, after its login if that is needed
+	retired  bool // nothing more is done for it
 }
 
 func (c *client) Read(p []byte) (int, error) {
@@ -134,11 +138,44 @@ func (g *gate) settle(c *client) {
 	g.settleLocked(c)
 }
 
-// control ends c's time as half-open: from now on it is a's control connection.
-func (g *gate) control(c *client, a *association) {
+// grant is asked before anything is done for c, and ends its time as half-open. It
+// reports false when c was retired.
+func (g *gate) grant(c *client) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.settleLocked(c)
+	c.granted = !c.retired
+	return c.granted
+}
+
+// done is for when what was granted is over, and c may ask for more.
+func (g *gate) done(c *client) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.granted = false; c.retired {
+		c.Conn.Close() // its goroutine sees the error, and leaves
+	}
+}
+
+// retire closes those of the clients that were not handed over for whom nothing is
+// being done, and the others of them as soon as it is done.
+func (g *gate) retire(which func(*client) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.waiting {
+		if !which(c) {
+			continue
+		}
+		if c.retired = true; !c.granted {
+			c.Conn.Close() // its goroutine sees the error, and leaves
+		}
+	}
+}
+
+// control makes c, to whom it was granted, a's control connection.
+func (g *gate) control(c *client, a *association) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	c.udp = a
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,12 +71,26 @@ func isDialable(host string) bool {
 func (s *Server) isSelf(host string, port uint16, local netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, a := range s.self {
-		if a.Port() == port && arrives(host, a.Addr().Unmap(), local) {
-			return true
-		}
+	return arrivesAt(s.self, host, port, local)
+}
+
+// arrivesAt tells whether a connection to host and port reaches one of these sockets.
+func arrivesAt(bound []netip.AddrPort, host string, port uint16, local netip.Addr) bool {
+	return slices.ContainsFunc(bound, func(a netip.AddrPort) bool {
+		return a.Port() == port && arrives(host, a.Addr().Unmap(), local)
+	})
+}
+
+// Refusal is why a Server that listens at these addresses refuses a destination, which
+// is as ParseTarget returns it, to a program of this machine; "" if it does not.
+func Refusal(host string, port uint16, listen []netip.AddrPort) string {
+	switch {
+	case arrivesAt(listen, host, port, netip.AddrFrom4([4]byte{127, 0, 0, 1})):
+		return "the proxy itself"
+	case !isDialable(host):
+		return errForbidden.Detail
 	}
-	return false
+	return ""
 }
 
 // arrives tells whether a connection to host reaches a socket bound to bound,

@@ -36,13 +36,13 @@ type front struct {
 	queue   *queue
 	http    http.Server
 	forward http.Handler
-	idle    interface{ CloseIdleConnections() }
+	origins *origins
 	once    sync.Once
 }
 
 func newFront(s *Server) *front {
-	transport := newTransport(s.cfg.Dial)
-	f := &front{s: s, queue: newQueue(), forward: newForwarder(transport, s.log), idle: transport}
+	to := newOrigins(s.cfg.Dial)
+	f := &front{s: s, queue: newQueue(), forward: newForwarder(to, s.log), origins: to}
 	f.http = http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
@@ -53,6 +53,11 @@ func newFront(s *Server) *front {
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, clientKey{}, c)
+		},
+		ConnState: func(c net.Conn, to http.ConnState) {
+			if to == http.StateIdle { // the answer has gone
+				s.gate.done(c.(*client))
+			}
 		},
 		DisableGeneralOptionsHandler: true,
 	}
@@ -72,7 +77,7 @@ func (f *front) take(c *client) error {
 }
 
 func (f *front) shutdown(ctx context.Context) error {
-	defer f.idle.CloseIdleConnections()
+	defer f.origins.close()
 	f.queue.Close()
 	return f.http.Shutdown(ctx)
 }
@@ -92,6 +97,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		p.write(w)
+	case !c.gate.grant(c):
+		panic(http.ErrAbortHandler) // which closes the connection
 	case r.Method == http.MethodConnect:
 		f.connect(w, r, c, user)
 	default:
@@ -131,7 +138,7 @@ func (f *front) isOwnHost(authority string, c *client) bool {
 // login returns the user, or the page that asks for one. A wrong password is
 // asked for again, so that a browser shows its prompt again.
 func (f *front) login(r *http.Request, c *client) (user string, ask page, ok bool) {
-	if !f.s.guard.needed() {
+	if !f.s.guard.neededOf(c) {
 		return "", page{}, true
 	}
 	name, password, given := proxyAuth(r)

@@ -36,6 +36,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	defer s.removeListener(ln)
 	s.front.start()
+	via := addrPort(ln.Addr())
 
 	var delay time.Duration
 	for {
@@ -43,7 +44,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			delay = 0
-			s.admit(conn)
+			s.admit(conn, via)
 		case s.isClosing():
 			return nil
 		case isTransient(err):
@@ -81,7 +82,7 @@ func (s *Server) addListener(ln net.Listener) bool {
 	if s.isClosing() {
 		return false
 	}
-	s.listeners[ln] = struct{}{}
+	s.listeners[ln] = make(chan struct{})
 	if addr := addrPort(ln.Addr()); addr.IsValid() {
 		s.self = append(slices.Clip(s.self), addr)
 	}
@@ -91,11 +92,29 @@ func (s *Server) addListener(ln net.Listener) bool {
 func (s *Server) removeListener(ln net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.listeners[ln])
 	delete(s.listeners, ln)
 	if i := slices.Index(s.self[len(s.cfg.Self):], addrPort(ln.Addr())); i >= 0 {
 		i += len(s.cfg.Self)
 		s.self = slices.Concat(s.self[:i], s.self[i+1:])
 	}
+}
+
+// Retire ends ln for good, so that nobody who came by it can do what is only for those
+// who come by others, as when it was open to strangers who had to log in, and users are
+// no more: it closes ln, waits until its Serve takes nobody in, and closes the
+// connections that came by it unless what they asked for is being done. Those that do
+// HTTP are closed after that, and what was handed over goes on.
+func (s *Server) Retire(ln net.Listener) {
+	ln.Close()
+	s.mu.Lock()
+	served := s.listeners[ln]
+	s.mu.Unlock()
+	if served != nil {
+		<-served
+	}
+	via := addrPort(ln.Addr())
+	s.gate.retire(func(c *client) bool { return c.via == via })
 }
 
 func (s *Server) isClosing() bool {
@@ -107,9 +126,13 @@ func (s *Server) isClosing() bool {
 	}
 }
 
-// admit takes conn in, or closes it when there are too many.
-func (s *Server) admit(conn net.Conn) {
-	c := &client{Conn: conn, gate: s.gate, source: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr()).Addr()}
+// admit takes conn in, which came by the listener at via, or closes it when there are
+// too many.
+func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
+	c := &client{
+		Conn: conn, gate: s.gate, source: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr()).Addr(),
+		via: via, login: s.guard.needed(),
+	}
 	if !s.gate.enter(c) {
 		conn.Close()
 		n := s.counts.refused.Add(1)
@@ -165,7 +188,10 @@ func (s *Server) greet(c *client) *Request {
 		return nil
 	}
 	c.early = buffered(br)
-	c.gate.settle(c)
+	if !c.gate.grant(c) {
+		c.Close()
+		return nil
+	}
 	c.SetDeadline(time.Time{})
 	return r
 }

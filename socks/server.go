@@ -91,7 +91,7 @@ type Server struct {
 	done chan struct{} // closed, under mu, when Shutdown begins
 
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{}
+	listeners map[net.Listener]chan struct{} // closed when nobody is taken in any more
 	self      []netip.AddrPort
 }
 
@@ -117,7 +117,7 @@ func New(cfg Config) *Server {
 		silent:    rate.Sometimes{First: 1, Interval: complaintEvery},
 		runs:      sync.Pool{New: func() any { return newRun() }},
 		done:      make(chan struct{}),
-		listeners: make(map[net.Listener]struct{}),
+		listeners: make(map[net.Listener]chan struct{}),
 		self:      cfg.Self,
 	}
 	s.ctx, s.cut = context.WithCancel(context.Background())

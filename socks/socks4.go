@@ -38,7 +38,7 @@ func (s *Server) socks4(c *client, br *bufio.Reader) (*Request, error) {
 		return nil, fmt.Errorf("reading the SOCKS4a name: %w", err)
 	}
 	port := binary.BigEndian.Uint16(head[2:])
-	if err := s.checkSOCKS4(head[1]); err != nil {
+	if err := s.checkSOCKS4(c, head[1]); err != nil {
 		return nil, &refusal{socks4Reply(socks4Rejected), err}
 	}
 	if host, err = s.destination(host, port, c.local); err != nil {
@@ -47,11 +47,11 @@ func (s *Server) socks4(c *client, br *bufio.Reader) (*Request, error) {
 	return &Request{Host: host, Port: port, Source: c.source, Protocol: SOCKS4, client: c}, nil
 }
 
-func (s *Server) checkSOCKS4(command byte) error {
+func (s *Server) checkSOCKS4(c *client, command byte) error {
 	switch {
 	case command != socks4Connect:
 		return fmt.Errorf("SOCKS4 command %d", command)
-	case s.guard.needed():
+	case s.guard.neededOf(c):
 		return errors.New("SOCKS4 has no passwords, and users are configured")
 	}
 	return nil

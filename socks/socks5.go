@@ -42,10 +42,12 @@ func (s *Server) socks5(c *client, br *bufio.Reader) (*Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the SOCKS5 request: %w", err)
 	}
-	switch req.Command {
-	case socks5.ConnectCommand:
+	switch {
+	case user == "" && s.guard.needed(): // since the login
+		return nil, &refusal{socks5Reply(socks5Denied), errors.New("users are configured since the client connected")}
+	case req.Command == socks5.ConnectCommand:
 		return s.socks5Connect(c, user, req.DestAddr)
-	case socks5.AssociateCommand:
+	case req.Command == socks5.AssociateCommand:
 		return nil, s.socks5Associate(c, user)
 	default:
 		return nil, &refusal{socks5Reply(socks5NoCommand), fmt.Errorf("SOCKS5 command %d", req.Command)}
@@ -76,7 +78,7 @@ func (s *Server) socks5Login(c *client, br *bufio.Reader) (user string, err erro
 // authenticator returns the one method on offer: with users there is no way in
 // without a password, whatever the client would like better.
 func (s *Server) authenticator(c *client) socks5.Authenticator {
-	if !s.guard.needed() {
+	if !s.guard.neededOf(c) {
 		return socks5.NoAuthAuthenticator{}
 	}
 	return socks5.UserPassAuthenticator{Credentials: door{s.guard, c.source.Addr()}}
@@ -127,6 +129,10 @@ func (s *Server) socks5Connect(c *client, user string, dest *socks5.AddrSpec) (*
 func (s *Server) socks5Associate(c *client, user string) error {
 	if s.cfg.UDP == nil {
 		return &refusal{socks5Reply(socks5NoCommand), errors.New("UDP ASSOCIATE is not offered")}
+	}
+	if !c.gate.grant(c) {
+		c.Close()
+		return nil
 	}
 	go s.associate(c, user)
 	return nil

@@ -204,7 +204,7 @@ func TestHostile30_Zone(t *testing.T) {
 		}}
 		s := New(Config{UDP: u})
 		ours, theirs := net.Pipe()
-		s.admit(memConn{theirs, tcpAddr("[fe80::1%eth0]:1080"), tcpAddr("[fe80::2%eth0]:1")})
+		s.admit(memConn{theirs, tcpAddr("[fe80::1%eth0]:1080"), tcpAddr("[fe80::2%eth0]:1")}, netip.AddrPort{})
 		mustWrite(t, ours, "\x05\x01\x00")
 		mustRead(t, ours, "\x05\x00")
 		mustWrite(t, ours, associate5)

@@ -59,7 +59,7 @@ func (p *Proxy) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if _, err := routes(next, nil); err != nil {
+	if _, err := routes(next, nil, nil); err != nil {
 		f.close(p.fleet)
 		return err
 	}
@@ -92,10 +92,10 @@ func (p *Proxy) takeOver(cfg *config.Config) *config.Config {
 }
 
 // adopt makes next what is in effect. It cannot fail. Who may not come in any more is
-// shut out before a port is opened that he could come by.
+// shut out before a rule falls that kept him out.
 func (p *Proxy) adopt(next *config.Config, f *fleet, stay, left []port) {
 	for _, ln := range left {
-		ln.Close()
+		p.front.Retire(ln.Listener)
 	}
 	f.count(p.ledger)
 	p.cfg, p.fleet = next, f
@@ -106,6 +106,7 @@ func (p *Proxy) adopt(next *config.Config, f *fleet, stay, left []port) {
 	p.mux.SetDeployments(f.ds, func(d mux.Deployment) { d.Transport.Close() })
 	if rules, err := p.rules(next, stay); err == nil { // they have been checked
 		p.routes.SetRules(rules)
+		p.front.ForgetOrigins() // which were connected to by the rules of before
 	}
 	p.front.SetUsers(users(next))
 	p.front.SetMaxConns(next.Limits.Connections)
@@ -145,8 +146,8 @@ type port struct {
 }
 
 // relisten opens those of addresses that are not open yet, and returns what is then to
-// be served, and what to be closed. An address may take the place of another of the same
-// port number, which has to be closed first. After an error what was open still is.
+// be served, and what to be closed. An address may take the place of others of the same
+// port number, which have to be closed first. After an error what was open still is.
 func (p *Proxy) relisten(addresses []string) (stay, left []port, err error) {
 	left = slices.Clone(p.listeners)
 	for _, at := range addresses {
@@ -156,18 +157,21 @@ func (p *Proxy) relisten(addresses []string) (stay, left []port, err error) {
 		}
 	}
 	var opened []port
-	var closed []string
+	var closed []port
 	for _, at := range addresses {
 		if slices.ContainsFunc(stay, func(l port) bool { return l.at == at }) {
 			continue
 		}
 		ln, failed := listen(at)
 		if failed != nil {
-			in := slices.IndexFunc(left, func(l port) bool { return portOf(l.Addr().String()) == portOf(at) })
-			if in >= 0 {
-				closed = append(closed, left[in].at)
-				left[in].Close()
-				left = slices.Delete(left, in, in+1)
+			n := len(closed)
+			for _, l := range left {
+				if portOf(l.Addr().String()) == portOf(at) && !slices.Contains(closed, l) {
+					closed = append(closed, l)
+					l.Close()
+				}
+			}
+			if len(closed) > n {
 				ln, failed = listen(at)
 			}
 		}
@@ -181,19 +185,19 @@ func (p *Proxy) relisten(addresses []string) (stay, left []port, err error) {
 }
 
 // undo closes what was opened, and opens again what was closed for it.
-func (p *Proxy) undo(opened []port, closed []string) {
+func (p *Proxy) undo(opened, closed []port) {
 	for _, l := range opened {
 		l.Close()
 	}
-	for _, at := range closed {
-		i := slices.IndexFunc(p.listeners, func(l port) bool { return l.at == at })
-		ln, err := listen(p.listeners[i].Addr().String())
+	for _, l := range closed {
+		i := slices.Index(p.listeners, l)
+		ln, err := listen(l.Addr().String())
 		if err != nil {
-			p.log.Error("an address that was listened on is lost", "address", at, "err", err)
+			p.log.Error("an address that was listened on is lost", "address", l.at, "err", err)
 			p.listeners = slices.Delete(p.listeners, i, i+1)
 			continue
 		}
-		p.listeners[i] = port{at, ln}
+		p.listeners[i] = port{l.at, ln}
 		if p.group != nil {
 			p.serve(p.listeners[i])
 		}

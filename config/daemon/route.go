@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 
 	"relaymux/config"
 	"relaymux/socks"
@@ -41,39 +43,58 @@ func newRouter(cfg *config.Config, p *Proxy) (*route.Router, error) {
 // rules are those of [route], by which nothing is led to the ports of p, of which these
 // are the proxy's.
 func (p *Proxy) rules(cfg *config.Config, listeners []port) (*route.Rules, error) {
-	own := slices.Concat(addrPorts(p.pages), p.dns.own())
+	var proxy []netip.AddrPort
 	for _, ln := range listeners {
-		own = append(own, addrPorts([]net.Listener{ln})...)
+		proxy = append(proxy, addrPorts([]net.Listener{ln})...)
 	}
-	return routes(cfg, own)
+	return routes(cfg, proxy, slices.Concat(addrPorts(p.pages), p.dns.own()))
 }
 
-// routes are the rules of [route]. own are the listeners of this program.
-func routes(cfg *config.Config, own []netip.AddrPort) (*route.Rules, error) {
+// routes are the rules of [route]. The listeners of this program are proxy, and others.
+func routes(cfg *config.Config, proxy, others []netip.AddrPort) (*route.Rules, error) {
 	r := &cfg.Route
 	return route.NewRules(route.Lists{
 		Tunnel: route.List{Entries: r.Tunnel, At: r.At["tunnel"]},
 		Block:  route.List{Entries: r.Block, At: r.At["block"]},
 		Direct: route.List{Entries: r.Direct, At: r.At["direct"]},
-		Own:    own,
+		Own:    slices.Concat(proxy, others), Proxy: proxy,
 	})
 }
 
 // Route says what becomes of a connection to target, a host:port, and which rule
 // decides.
 func Route(cfg *config.Config, target string) (verdict, rule string, err error) {
-	var own []netip.AddrPort
-	for _, address := range append([]string{cfg.Admin.Listen, cfg.DNS.Listen}, cfg.Proxy.Listen...) {
-		if at, err := netip.ParseAddrPort(address); err == nil {
-			own = append(own, at)
-		}
-	}
-	rules, err := routes(cfg, own)
+	rules, err := routes(cfg, bound(cfg.Proxy.Listen...), bound(cfg.Admin.Listen, cfg.DNS.Listen))
 	if err != nil {
 		return "", "", err
 	}
 	v, err := rules.DecideText(target)
 	return v.Way.String(), v.Rule, err
+}
+
+// bound are the addresses of sockets that are opened at these, of which names other than
+// localhost are not looked up.
+func bound(listen ...string) (list []netip.AddrPort) {
+	for _, at := range listen {
+		host, number, err := net.SplitHostPort(at)
+		n, failed := strconv.ParseUint(number, 10, 16)
+		if err != nil || failed != nil {
+			continue // there is none
+		}
+		hosts := []string{host}
+		switch strings.ToLower(host) {
+		case "":
+			hosts = []string{"::"}
+		case "localhost":
+			hosts = []string{"127.0.0.1", "::1"}
+		}
+		for _, h := range hosts {
+			if addr, err := netip.ParseAddr(h); err == nil {
+				list = append(list, netip.AddrPortFrom(addr, uint16(n)))
+			}
+		}
+	}
+	return list
 }
 
 // addrPorts are those of listeners of TCP.

@@ -8,13 +8,14 @@
 //
 //	serve.go     sockets       dns.go       from a query to its answer
 //	message.go   the wire      upstream.go  the connection to the server
-//	cache.go     what was answered
+//	cache.go     what was answered  room.go  who has to stand back
 package dns
 
 import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,8 +32,11 @@ const (
 	// program asks again.
 	askLimit = 15 * time.Second
 
-	// maxQueries are answered at the same time, of all programs.
-	maxQueries = 1000
+	// maxQueries may wait for the server at the same time, of all programs, and
+	// maxQueriesOf of one source: a forwarder for a whole network sends as many as that
+	// (dnsmasq 150, if nothing else is set).
+	maxQueries   = 1000
+	maxQueriesOf = 250
 
 	// complaintEvery is the shortest time between two log lines about failures.
 	complaintEvery = 10 * time.Second
@@ -56,8 +60,10 @@ type Server struct {
 	up     *upstream
 	cache  *cache
 	asking singleflight.Group
-	room   chan struct{} // one for each query that is being answered
 	failed rate.Sometimes
+
+	waiting waiting
+	clients clients
 
 	ctx  context.Context
 	stop context.CancelFunc
@@ -73,8 +79,8 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		log: c.Log, cache: newCache(cacheEntries, cacheBytes), room: make(chan struct{}, maxQueries),
-		failed: rate.Sometimes{First: 1, Interval: complaintEvery},
+		log: c.Log, cache: newCache(cacheEntries, cacheBytes), failed: rate.Sometimes{First: 1, Interval: complaintEvery},
+		waiting: waiting{by: make(map[netip.Addr]int)}, clients: clients{open: make(map[*client]struct{})},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.up = &upstream{dial: func(ctx context.Context) (net.Conn, error) { return c.Dial(ctx, c.Host, c.Port) }}
@@ -101,9 +107,9 @@ func (s *Server) start(f func()) bool {
 	return !s.closed
 }
 
-// reply answers one message, with at most limit bytes if that is not 0, or else the
-// word that it was cut. It returns nil for what is not to be answered at all.
-func (s *Server) reply(msg []byte, limit int) []byte {
+// reply answers one message of source, with at most limit bytes if that is not 0, or else
+// the word that it was cut. It returns nil for what is not to be answered at all.
+func (s *Server) reply(source netip.Addr, msg []byte, limit int) []byte {
 	q, code, ok := parseQuery(msg)
 	switch {
 	case !ok:
@@ -111,13 +117,7 @@ func (s *Server) reply(msg []byte, limit int) []byte {
 	case code != success:
 		return q.verdict(code, false)
 	}
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	default:
-		return q.verdict(serverFailure, false)
-	}
-	answer := s.answer(q)
+	answer := s.answer(source, q)
 	if answer == nil {
 		return q.verdict(serverFailure, false)
 	}
@@ -127,12 +127,17 @@ func (s *Server) reply(msg []byte, limit int) []byte {
 	return answer
 }
 
-// answer returns the answer to q, nil if there is none within patience.
-func (s *Server) answer(q *query) []byte {
+// answer returns the answer to q, nil if there is none within patience, or too many wait
+// for theirs already.
+func (s *Server) answer(source netip.Addr, q *query) []byte {
 	key := q.key()
 	if a, age := s.cache.get(key); a != nil {
 		return q.own(a, age)
 	}
+	if !s.waiting.enter(source) {
+		return nil
+	}
+	defer s.waiting.leave(source)
 	came := s.asking.DoChan(key, func() (any, error) { return s.ask(key, q) })
 	late := time.NewTimer(patience)
 	defer late.Stop()

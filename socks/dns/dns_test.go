@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -321,15 +323,51 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestFull: who comes when there are too many hears so at once.
+// TestFull: who asks when too many of his queries wait hears so at once, as does everybody
+// when too many of all do; what is kept is answered all the same.
 func TestFull(t *testing.T) {
-	r := newRig(t, echoing(60))
-	for range maxQueries {
-		r.room <- struct{}{}
-	}
-	want(t, r.reply(ask(1, "example.org", typeA), 0), 1, dnsmessage.RCodeServerFailure)
-	<-r.room
-	want(t, r.reply(ask(2, "example.org", typeA), 0), 2, dnsmessage.RCodeSuccess, 60)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(conn net.Conn, msg []byte) {
+			if !strings.HasPrefix(questionOf(msg).Name.String(), "lost") {
+				echoing(60)(conn, msg)
+			}
+		})
+		want(t, r.reply(ask(1, "kept.example", typeA), 0), 1, dnsmessage.RCodeSuccess, 60)
+		source := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 168, 1, byte(i)}) }
+		var all sync.WaitGroup
+		flood := func(i, n int) {
+			for j := range n {
+				all.Go(func() {
+					want(t, r.Server.reply(source(i), ask(5, fmt.Sprintf("lost-%d-%d.example", i, j), typeA), 0), 5, dnsmessage.RCodeServerFailure)
+				})
+			}
+			synctest.Wait()
+		}
+		hears := func(i int, code dnsmessage.RCode, ttls ...uint32) {
+			t.Helper()
+			began := time.Now()
+			want(t, r.Server.reply(source(i), ask(6, fmt.Sprintf("new-%d-%d.example", i, len(ttls)), typeA), 0), 6, code, ttls...)
+			want(t, r.Server.reply(source(i), ask(7, "kept.example", typeA), 0), 7, dnsmessage.RCodeSuccess, 60)
+			if took := time.Since(began); took != 0 {
+				t.Errorf("source %d waits for %v", i, took)
+			}
+		}
+		flood(1, maxQueriesOf-1)
+		hears(1, dnsmessage.RCodeSuccess, 60)
+		flood(1, 1)
+		want(t, r.Server.reply(source(1), ask(6, "another.example", typeA), 0), 6, dnsmessage.RCodeServerFailure)
+		hears(2, dnsmessage.RCodeSuccess, 60)
+		for i := 2; i <= maxQueries/maxQueriesOf; i++ {
+			flood(i, maxQueriesOf)
+		}
+		hears(9, dnsmessage.RCodeServerFailure)
+		all.Wait()
+		want(t, r.Server.reply(source(9), ask(8, "later.example", typeA), 0), 8, dnsmessage.RCodeSuccess, 60)
+		if len(r.waiting.by) != 0 || r.waiting.all != 0 {
+			t.Errorf("%d wait, of %d", r.waiting.all, len(r.waiting.by))
+		}
+		r.Close()
+	})
 }
 
 // FuzzDNS: no query, and no answer of the server, does more than give an answer that is

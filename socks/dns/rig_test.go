@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type rig struct {
 	*Server
 	far *farSide
+}
+
+// reply is that to a program of this machine.
+func (r *rig) reply(msg []byte, limit int) []byte {
+	return r.Server.reply(netip.MustParseAddr("127.0.0.1"), msg, limit)
 }
 
 // farSide is the server at the other end of the tunnel. Each connection is served by

@@ -18,7 +18,8 @@ const (
 	localSize  = 4096 // bytes of an answer by UDP to a program of this machine,
 	remoteSize = ourSize
 
-	maxConns     = 64               // of TCP, of all programs
+	maxConns     = 64               // of TCP, of all programs,
+	maxConnsOf   = 32               // and of one source
 	maxPipelined = 32               // queries of one connection that are being answered
 	connIdle     = 10 * time.Second // between two queries of a connection
 	acceptPause  = 100 * time.Millisecond
@@ -46,7 +47,7 @@ func (s *Server) ServeUDP(c net.PacketConn) {
 		}
 		msg := bytes.Clone(b[:n])
 		s.start(func() {
-			if answer := s.reply(msg, limit); answer != nil {
+			if answer := s.reply(sourceOf(from), msg, limit); answer != nil {
 				_, _ = c.WriteTo(answer, from) // who asked asks again
 			}
 		})
@@ -55,22 +56,27 @@ func (s *Server) ServeUDP(c net.PacketConn) {
 
 // sizeFor is how large an answer to that source may be, and whether it gets one.
 func sizeFor(source net.Addr) (limit int, ok bool) {
-	at, err := netip.ParseAddrPort(source.String())
-	addr := at.Addr().Unmap().WithZone("")
-	switch {
-	case err != nil:
-		return 0, false
-	case addr.IsLoopback():
+	addr := sourceOf(source)
+	if addr.IsLoopback() {
 		return localSize, true
 	}
-	return remoteSize, rule.IsPrivate(addr) || addr.IsLinkLocalUnicast()
+	return remoteSize, addr.IsValid() && (rule.IsPrivate(addr) || addr.IsLinkLocalUnicast())
+}
+
+// sourceOf is the address of a program's end, without its port, the zero value if that is
+// no IP address.
+func sourceOf(a net.Addr) netip.Addr {
+	at, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
 }
 
 // ServeTCP answers the queries that come on connections of ln, which it closes, until
 // Close.
 func (s *Server) ServeTCP(ln net.Listener) {
 	defer closeWith(s.ctx, ln)()
-	room := make(chan struct{}, maxConns)
 	for s.ctx.Err() == nil {
 		conn, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -81,27 +87,21 @@ func (s *Server) ServeTCP(ln net.Listener) {
 			pause(s.ctx)
 			continue
 		}
-		select {
-		case room <- struct{}{}:
-		default:
+		c := &client{Conn: conn, source: sourceOf(conn.RemoteAddr())}
+		if _, ok := sizeFor(conn.RemoteAddr()); !ok || !s.clients.enter(c) {
 			conn.Close()
 			continue
 		}
-		if !s.start(func() {
-			defer func() { <-room }()
-			s.serveConn(conn)
-		}) {
+		if !s.start(func() { s.serveConn(c) }) {
 			conn.Close()
 		}
 	}
 }
 
 // serveConn answers what comes on conn, each query when its answer is there.
-func (s *Server) serveConn(conn net.Conn) {
+func (s *Server) serveConn(conn *client) {
+	defer s.clients.leave(conn)
 	defer closeWith(s.ctx, conn)()
-	if _, ok := sizeFor(conn.RemoteAddr()); !ok {
-		return
-	}
 	var writing sync.Mutex
 	var answering sync.WaitGroup
 	defer answering.Wait() // before the connection is closed
@@ -113,9 +113,11 @@ func (s *Server) serveConn(conn net.Conn) {
 			return
 		}
 		room <- struct{}{} // within patience one comes free
+		s.clients.begins(conn)
 		answering.Go(func() {
 			defer func() { <-room }()
-			answer := s.reply(msg, 0)
+			defer s.clients.ended(conn)
+			answer := s.reply(conn.source, msg, 0)
 			if answer == nil {
 				return
 			}

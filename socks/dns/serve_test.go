@@ -96,21 +96,95 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-// TestTCPConnections: there are only so many.
+// TestTCPConnections: one more than there may be takes the place of the one that was idle
+// for the longest, and of none that is being answered.
 func TestTCPConnections(t *testing.T) {
-	_, at := serving(t, echoing(60))
-	var last net.Conn
-	for range maxConns {
-		last = connected(t, "tcp", at)
-		send(last, ask(1, "example.org", typeA))
-		if _, err := readMessage(last); err != nil {
-			t.Fatal(err)
+	slow := make(chan struct{})
+	_, at := serving(t, func(conn net.Conn, msg []byte) {
+		if questionOf(msg).Name.String() == "slow.example." {
+			go func() {
+				<-slow
+				echoing(60)(conn, msg)
+			}()
+			return
+		}
+		echoing(60)(conn, msg)
+	})
+	asks := func(conn net.Conn, id uint16, name string) (ok bool) {
+		send(conn, ask(id, name, typeA))
+		if name == "slow.example" {
+			return true
+		}
+		msg, err := readMessage(conn)
+		if err == nil {
+			want(t, msg, id, dnsmessage.RCodeSuccess, 60)
+		}
+		return err == nil
+	}
+	var all []net.Conn
+	for i := range maxConnsOf {
+		all = append(all, connected(t, "tcp", at))
+		if !asks(all[i], 1, "example.org") {
+			t.Fatalf("connection %d is not served", i)
 		}
 	}
-	further := connected(t, "tcp", at)
-	send(further, ask(2, "example.org", typeA))
-	if _, err := readMessage(further); err == nil {
-		t.Errorf("connection %d is served", maxConns+1)
+	send(all[0], ask(2, "slow.example", typeA))
+	if !asks(all[0], 3, "example.org") { // and what came before it is being answered
+		t.Fatal("the first connection is not served")
+	}
+	if further := connected(t, "tcp", at); !asks(further, 4, "example.org") {
+		t.Errorf("connection %d is not served", maxConnsOf+1)
+	}
+	if _, err := readMessage(all[1]); err == nil {
+		t.Error("the one that was idle for the longest is open")
+	}
+	if !asks(all[2], 5, "example.org") {
+		t.Error("another was closed, too")
+	}
+	close(slow)
+	msg, err := readMessage(all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, msg, 2, dnsmessage.RCodeSuccess, 60)
+}
+
+// TestClients: of one source, and of all, there are only so many, and none goes that is
+// being answered.
+func TestClients(t *testing.T) {
+	cs := &clients{open: make(map[*client]struct{})}
+	came := func(source int) (*client, bool) {
+		here, there := net.Pipe()
+		t.Cleanup(func() { here.Close(); there.Close() })
+		c := &client{Conn: here, source: netip.AddrFrom4([4]byte{192, 168, 1, byte(source)})}
+		return c, cs.enter(c)
+	}
+	var busy []*client
+	for i := range maxConns {
+		c, ok := came(i / maxConnsOf)
+		if !ok {
+			t.Fatalf("connection %d is refused", i)
+		}
+		cs.begins(c)
+		busy = append(busy, c)
+	}
+	if _, ok := came(0); ok {
+		t.Error("more than there may be of one source")
+	}
+	if _, ok := came(9); ok {
+		t.Error("more than there may be of all")
+	}
+	cs.ended(busy[maxConns-1])
+	if _, ok := came(0); ok {
+		t.Error("more than there may be of one source, for one of another")
+	}
+	last, ok := came(9)
+	if !ok || len(cs.open) != maxConns {
+		t.Errorf("in the place of an idle one: %v, %d are open", ok, len(cs.open))
+	}
+	cs.leave(last)
+	if _, ok := came(8); !ok {
+		t.Error("there is room again")
 	}
 }
 

@@ -43,6 +43,10 @@ type Lists struct {
 
 	// Own are the program's own listeners, to which no direct connection leads.
 	Own []netip.AddrPort
+
+	// Proxy are those of them that a socks.Server has, which refuses what leads to them
+	// before it asks for a way.
+	Proxy []netip.AddrPort
 }
 
 // Rules are Lists ready to be asked, by many goroutines at the same time.
@@ -50,6 +54,7 @@ type Rules struct {
 	lists         []list // in the order in which they are asked; empty ones are left out
 	block, direct *rule.Set
 	machine       rule.Machine
+	proxy         []netip.AddrPort
 }
 
 type list struct {
@@ -60,7 +65,7 @@ type list struct {
 
 // NewRules parses the lists.
 func NewRules(l Lists) (*Rules, error) {
-	r := &Rules{machine: rule.Machine{Listen: l.Own}}
+	r := &Rules{machine: rule.Machine{Listen: l.Own}, proxy: l.Proxy}
 	for _, of := range []struct {
 		way Way
 		List
@@ -97,11 +102,15 @@ func (r *Rules) Decide(host string, port uint16) Verdict {
 	return Verdict{Tunnel, "no rule of [route]"}
 }
 
-// DecideText is Decide for host:port as a person writes it.
+// DecideText is what becomes of host:port as a person writes it: Decide, unless the proxy
+// refuses it whatever the rules are.
 func (r *Rules) DecideText(target string) (Verdict, error) {
 	host, port, err := socks.ParseTarget(target)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("write host:port, such as example.org:443: %w", err)
+	}
+	if why := socks.Refusal(host, port, r.proxy); why != "" {
+		return Verdict{Block, why}, nil
 	}
 	return r.Decide(host, port), nil
 }

@@ -53,6 +53,33 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestOwn: what the proxy refuses whatever the lists are is blocked.
+func TestOwn(t *testing.T) {
+	proxy := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080"), netip.MustParseAddrPort("0.0.0.0:1090")}
+	r := mustRules(t, Lists{
+		Tunnel: List{Entries: []string{"127.0.0.1", "1080"}}, Direct: List{Entries: []string{"127.0.0.0/8"}},
+		Own: append(proxy, netip.MustParseAddrPort("127.0.0.2:1081")), Proxy: proxy,
+	})
+	for target, want := range map[string]Verdict{
+		"127.0.0.1:1080":       {Block, "the proxy itself"},
+		"0x7f.1:1080":          {Block, "the proxy itself"},
+		"LocalHost.:1080":      {Block, "the proxy itself"},
+		"x.localhost:1090":     {Block, "the proxy itself"},
+		"127.0.0.7:1090":       {Block, "the proxy itself"},
+		"0.0.0.0:1080":         {Block, "nothing can lead to this address"},
+		"224.0.0.1:1080":       {Block, "nothing can lead to this address"},
+		"127.0.0.7:1080":       {Tunnel, `route.tunnel: "1080"`},
+		"127.0.0.1:1091":       {Tunnel, `route.tunnel: "127.0.0.1"`},
+		"127.0.0.2:1081":       {Block, `route.direct: "127.0.0.0/8", but 127.0.0.2 port 1081 is the proxy itself`},
+		"127.0.0.2:1082":       {Direct, `route.direct: "127.0.0.0/8"`},
+		"localhost.other:1080": {Tunnel, `route.tunnel: "1080"`},
+	} {
+		if v, err := r.DecideText(target); err != nil || v != want {
+			t.Errorf("%s: %v by %s, %v; want %v by %s", target, v.Way, v.Rule, err, want.Way, want.Rule)
+		}
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	r := mustRules(t, Lists{})
 	if v := r.Decide("example.org", 443); v.Way != Tunnel {

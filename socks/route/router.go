@@ -76,7 +76,8 @@ func New(c Config) *Router {
 	return r
 }
 
-// SetRules has new flows go by these rules.
+// SetRules has new flows go by these rules. What was made by Connect before must not be
+// used for what comes after: see socks.Server's ForgetOrigins.
 func (r *Router) SetRules(rules *Rules) { r.rules.Store(rules) }
 
 // DecideText is that of the rules.

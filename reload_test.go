@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestReloadNoFile: a file that is gone is named, be it found or told by a flag, and where
+// there never was one that is said.
+func TestReloadNoFile(t *testing.T) {
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
+	p.await("proxy on")
+	p.hangUp()
+	p.await("there is no config file to read again")
+	p.await("the config is as it was")
+
+	client, _, _ := setUp(t)
+	text, err := os.ReadFile(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	found := filepath.Join(dir, "relaymux", "config.toml")
+	if err := os.Mkdir(filepath.Dir(found), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		file    string
+		environ []string
+		args    []string
+	}{
+		{found, []string{"XDG_CONFIG_HOME=" + dir}, nil},
+		{client, nil, []string{"--config", client}},
+	} {
+		if err := os.WriteFile(c.file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := run(t, c.environ, append([]string{"run", "--proxy", "127.0.0.1:0", "--admin", ""}, c.args...)...)
+		p.await("proxy on")
+		if err := os.Remove(c.file); err != nil {
+			t.Fatal(err)
+		}
+		p.hangUp()
+		p.await("the config file that was read at the start is gone: " + c.file)
+		if line := p.await("the config is as it was"); strings.Contains(line, "node") {
+			t.Error(line)
+		}
+	}
+}

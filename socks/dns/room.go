@@ -1,0 +1,114 @@
+package dns
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// waiting counts the queries that wait for the server. One program that asks for more
+// than it gets answers to must not take all the places.
+type waiting struct {
+	mu  sync.Mutex
+	all int
+	by  map[netip.Addr]int // by who asks; none is 0
+}
+
+// enter reports whether a query of source may wait; leave must follow then.
+func (w *waiting) enter(source netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.all >= maxQueries || w.by[source] >= maxQueriesOf {
+		return false
+	}
+	w.all++
+	w.by[source]++
+	return true
+}
+
+func (w *waiting) leave(source netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all--
+	if w.by[source]--; w.by[source] == 0 {
+		delete(w.by, source)
+	}
+}
+
+// A client is a connection of a program.
+type client struct {
+	net.Conn
+	source netip.Addr
+
+	// The rest is guarded by clients.mu.
+	answering int       // of its queries
+	since     time.Time // when it last was answered, or came
+}
+
+// clients are those that are open. A further one takes the place of the one that has
+// asked nothing for the longest: a program that needs it connects again (RFC 7766,
+// section 6.2.3).
+type clients struct {
+	mu   sync.Mutex
+	open map[*client]struct{}
+}
+
+// enter takes c in, and reports false when there is no room for it: all others, or all
+// of its source, are being answered.
+func (cs *clients) enter(c *client) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	of := 0
+	for o := range cs.open {
+		if o.source == c.source {
+			of++
+		}
+	}
+	if of >= maxConnsOf && !cs.makeRoom(func(o *client) bool { return o.source == c.source }) {
+		return false
+	}
+	if len(cs.open) >= maxConns && !cs.makeRoom(func(*client) bool { return true }) {
+		return false
+	}
+	c.since = time.Now()
+	cs.open[c] = struct{}{}
+	return true
+}
+
+// makeRoom closes the one of which that was idle for the longest, unless none is. mu is
+// held.
+func (cs *clients) makeRoom(which func(*client) bool) bool {
+	var out *client
+	for c := range cs.open {
+		if which(c) && c.answering == 0 && (out == nil || c.since.Before(out.since)) {
+			out = c
+		}
+	}
+	if out == nil {
+		return false
+	}
+	delete(cs.open, out)
+	out.Conn.Close() // its reader sees the error
+	return true
+}
+
+func (cs *clients) leave(c *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.open, c)
+}
+
+// begins and ended enclose the time in which a query of c is answered.
+func (cs *clients) begins(c *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c.answering++
+}
+
+func (cs *clients) ended(c *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	c.answering--
+	c.since = time.Now()
+}
