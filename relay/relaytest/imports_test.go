@@ -18,7 +18,8 @@ import (
 // node (relay/exit) and the mux meet in the leaves below mux, each of which
 // may import only leaves that stand further down in this list.
 var mayImport = map[string][]string{
-	"":                               {"config", "config/daemon", "config/environ", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script", "relay/tune"},
+	"":                               {"config/command"},
+	"config/command":                 {"config", "config/daemon", "config/environ", "config/setup", "socks/dash", "socks/dash/top", "mux/stats", "relay/script", "relay/tune"},
 	"config/daemon":                  {"config", "socks", "socks/dash", "socks/dns", "socks/route", "mux", "mux/gso", "mux/link", "mux/stats", "relay", "relay/account", "relay/doctor", "relay/exit", "relay/fronted", "relay/h3", "relay/tune"}, // puts the rest together
 	"config":                         {"mux/rule"},
 	"config/environ":                 {"config"},
@@ -67,10 +68,10 @@ var home = map[string][]string{
 	"github.com/letsencrypt/pebble/v2/va":     {"relay/relaytest/testca"},
 	"github.com/letsencrypt/pebble/v2/wfe":    {"relay/relaytest/testca"},
 	"github.com/miekg/dns":                    {"relay/relaytest/testca"},
-	"github.com/lmittmann/tint":               {""},
-	"github.com/schollz/progressbar/v3":       {""},
-	"github.com/spf13/cobra":                  {""},
-	"github.com/spf13/pflag":                  {""},
+	"github.com/lmittmann/tint":               {"config/command"},
+	"github.com/schollz/progressbar/v3":       {"config/command"},
+	"github.com/spf13/cobra":                  {"config/command"},
+	"github.com/spf13/pflag":                  {"config/command"},
 	"github.com/quic-go/quic-go":              {"relay/h3", "relay/exit"},
 	"github.com/quic-go/quic-go/http3":        {"relay/h3", "relay/exit"},
 	"golang.org/x/net/ipv4":                   {"mux/gso"}, // the message that quic-go has filled
@@ -84,7 +85,7 @@ var home = map[string][]string{
 	"charm.land/bubbletea/v2":                 {"socks/dash/top"},
 	"charm.land/lipgloss/v2":                  {"socks/dash/top"},
 	"golang.org/x/sys/cpu":                    {"mux/link"},
-	"golang.org/x/term":                       {""},
+	"golang.org/x/term":                       {"config/command"},
 	"golang.org/x/time/rate":                  {"socks", "socks/dns", "socks/route", "relay/exit"},
 	"golang.org/x/sys/unix":                   {"mux/gso"},
 	"golang.org/x/sys/windows":                {"mux/wire"},

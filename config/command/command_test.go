@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bufio"
@@ -32,7 +32,7 @@ const asMain = "TEST_AS_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
-		main()
+		os.Exit(Main("dev", os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }

@@ -1,9 +1,8 @@
-package main
+package command
 
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -13,8 +12,7 @@ func TestReloadNoFile(t *testing.T) {
 	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
 	p.await("proxy on")
 	p.hangUp()
-	p.await("there is no config file to read again")
-	p.await("the config is as it was")
+	p.await("the config is as it was", "there is no config file to read again")
 
 	client, _, _ := setUp(t)
 	text, err := os.ReadFile(client)
@@ -43,9 +41,6 @@ func TestReloadNoFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.hangUp()
-		p.await("the config file that was read at the start is gone: " + c.file)
-		if line := p.await("the config is as it was"); strings.Contains(line, "node") {
-			t.Error(line)
-		}
+		p.await("the config is as it was", "the config file that was read at the start is gone: "+c.file)
 	}
 }
