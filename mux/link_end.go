@@ -155,6 +155,9 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	path := x.learn(w, x.held)
 	w.took(path)
 	w.held(x.held, d.Limit, now)
+	if x.Twice() { // the node may have answered the first, which nobody hears: it is to know that at once
+		l.pollAt, l.report = now, true
+	}
 	if got.cut {
 		w.room = max(w.room/2, roomLeast)
 		l.m.log.Warn("deployment cuts large answers", "deployment", d.Name, "trying", w.room)

@@ -39,6 +39,8 @@ type Progress struct {
 
 	// Nanoseconds since began, plus 1: 0 is not yet.
 	wrote, first, moved, ended atomic.Int64
+
+	twice atomic.Bool
 }
 
 // Began is when the exchange was given to its transport.
@@ -65,6 +67,10 @@ func (p *Progress) Moved() (time.Time, bool) { return p.at(&p.moved) }
 // answer's body took the way down.
 func (p *Progress) Ended() (time.Time, bool) { return p.at(&p.ended) }
 
+// Twice reports whether the request may have come to the node more than once: its
+// transport has tried another way. The answer to one of them may have got lost then.
+func (p *Progress) Twice() bool { return p.twice.Load() }
+
 func (p *Progress) at(mark *atomic.Int64) (time.Time, bool) {
 	since := mark.Load()
 	if since == 0 {
@@ -83,6 +89,9 @@ func (p *Progress) Begin() {
 	p.began = time.Now()
 	p.begun.Store(true)
 }
+
+// SetTwice says that what may have been carried out goes once more.
+func (p *Progress) SetTwice() { p.twice.Store(true) }
 
 // SetWrote says that the request is wholly written.
 func (p *Progress) SetWrote() { p.mark(&p.wrote) }
@@ -103,6 +112,7 @@ func (p *Progress) mark(m *atomic.Int64) { m.Store(int64(time.Since(p.began)) + 
 
 func (p *Progress) reset() {
 	p.begun.Store(false)
+	p.twice.Store(false)
 	p.began = time.Time{}
 	for _, m := range [...]*atomic.Int64{&p.wrote, &p.first, &p.moved, &p.ended} {
 		m.Store(0)

@@ -128,6 +128,9 @@ func (a *Auto) Exchange(ctx context.Context, x *relay.Exchange) error {
 		if again := f.Untouched || x.Binary && !a.OverUDP(); left == 0 || !again { // what is binary may come twice
 			return err
 		}
+		if !f.Untouched {
+			x.SetTwice()
+		}
 		udp = false
 	}
 }
