@@ -52,6 +52,15 @@ type app struct {
 
 // main does what args say, and returns the exit code.
 func (a *app) main(args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	return a.exitCode(root.Execute())
+}
+
+// root is the command without a name, with all others below it.
+func (a *app) root() *cobra.Command {
 	cobra.MousetrapHelpText = "" // who starts it from Windows' Explorer wants it to run
 	root := a.runCommand()
 	root.Use = "relaymux"
@@ -64,10 +73,7 @@ func (a *app) main(args []string) int {
 		a.statusCommand(), a.topCommand(), a.routeCommand(), a.checkCommand(), a.envCommand(), a.execCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	guide(root)
-	root.SetArgs(args)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
-	return a.exitCode(root.Execute())
+	return root
 }
 
 func (a *app) exitCode(err error) int {
@@ -133,10 +139,11 @@ func (a *app) programVersion() string {
 }
 
 func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "print the version", Args: noOperands, RunE: a.does(func() error {
-		fmt.Fprint(a.out, a.versionText())
-		return nil
-	})}
+	return &cobra.Command{Use: "version", Short: "print the version", Args: noOperands,
+		Example: "  relaymux version", RunE: a.does(func() error {
+			fmt.Fprint(a.out, a.versionText())
+			return nil
+		})}
 }
 
 // ---- flags -> config

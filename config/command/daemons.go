@@ -16,7 +16,8 @@ import (
 
 func (a *app) runCommand() *cobra.Command {
 	var o options
-	c := &cobra.Command{Use: "run", Short: "the proxy; without a config file it runs a node of its own", Args: noOperands}
+	c := &cobra.Command{Use: "run", Short: "the proxy; without a config file it runs a node of its own", Args: noOperands,
+		Example: "  relaymux run\n  relaymux run --config relaymux.toml --proxy 127.0.0.1:1090 --log-level debug"}
 	o.register(c.Flags())
 	o.flags.Register(c.Flags())
 	c.RunE = a.does(func() error {
@@ -67,7 +68,8 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 
 func (a *app) nodeCommand() *cobra.Command {
 	var o options
-	c := &cobra.Command{Use: "node", Short: "the exit node", Args: noOperands}
+	c := &cobra.Command{Use: "node", Short: "the exit node", Args: noOperands,
+		Example: "  relaymux node --config /etc/relaymux/node.toml"}
 	o.register(c.Flags())
 	c.RunE = a.does(func() error {
 		o.path = config.Find(o.path, a.environ) // as in runCommand

@@ -19,7 +19,8 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	var o options
 	var v dash.View
-	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: noOperands}
+	c := &cobra.Command{Use: "status", Short: "what the running proxy does", Args: noOperands,
+		Example: "  relaymux status\n  relaymux status --watch\n  relaymux status --json | jq .accounts"}
 	o.registerAdmin(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
 	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing: the exit code is 0 if a proxy runs, else 1")

@@ -21,6 +21,7 @@ import (
 func (a *app) topCommand() *cobra.Command {
 	var o options
 	c := &cobra.Command{Use: "top", Short: "what the running proxy does, live on a terminal", Args: noOperands,
+		Example: "  relaymux top",
 		Long: "Shows throughput, exchanges by outcome, slots, times and quota of the running proxy, and its flows, once a second.\n" +
 			"Keys: q quits, p pauses; d, u, t, e, a and h sort the flows, once more the other way round."}
 	o.registerAdmin(c.Flags())

@@ -91,3 +91,12 @@ func TestScript(t *testing.T) {
 		t.Errorf("self_signed and nginx: %d, %s", code, text)
 	}
 }
+
+// TestExamples: help has one for each command.
+func TestExamples(t *testing.T) {
+	for _, c := range new(app).root().Commands() {
+		if c.Example == "" && c.Name() != "help" {
+			t.Errorf("%s has no example", c.Name())
+		}
+	}
+}
