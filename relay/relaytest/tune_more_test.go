@@ -110,10 +110,11 @@ func TestTune_Losses(t *testing.T) {
 	}
 }
 
-// TestTune_MoreSlots: where the relay serves more than is in use, that is tried.
+// TestTune_MoreSlots: where the relay serves more than is in use, that is tried. With a
+// relay that takes long it is worth the exchanges that it costs.
 func TestTune_MoreSlots(t *testing.T) {
 	c := StackConfig{Link: true, Workers: 1, Slots: 1}
-	r := tuned(t, c, fastShape, tune.UsualBudget, nil)
+	r := tuned(t, c, relayShapes["wide"], tune.UsualBudget, nil)
 	check(t, r.err)
 	if n := r.Best.Slots["w0"]; n != 30 {
 		t.Errorf("%d slots are recommended, the relay has 30: %+v", n, r.Ways[0].Slots)
