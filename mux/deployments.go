@@ -49,13 +49,16 @@ func (m *Mux) SetDeployments(list []Deployment, left func(Deployment)) {
 	}
 }
 
-// tell has change called while the loop stands still, or not at all once it has ended.
-func (ln *lane) tell(change func()) {
+// tell has change called while the loop stands still, and reports whether it was: not
+// once the loop has ended.
+func (ln *lane) tell(change func()) bool {
 	done := make(chan struct{})
 	select {
 	case ln.look <- func() { change(); close(done) }:
 		<-done
+		return true
 	case <-ln.gone:
+		return false
 	}
 }
 

@@ -113,13 +113,10 @@ func (m *Mux) Snapshot(flows int) Snapshot {
 	return s
 }
 
-// ask has look called while the loop stands still.
+// ask has look called while the loop stands still, or once it has ended: nobody changes
+// anything any more then.
 func (ln *lane) ask(look func()) {
-	done := make(chan struct{})
-	select {
-	case ln.look <- func() { look(); close(done) }:
-		<-done
-	case <-ln.gone: // nobody changes anything any more
+	if !ln.tell(look) {
 		look()
 	}
 }

@@ -9,7 +9,7 @@ import time
 from origin import RATE
 from world import require
 
-DRAIN = 5.0  # seconds that connections get after the first signal (main.go)
+DRAIN = 5.0  # seconds that connections get after the first signal (config/daemon/proxy.go)
 
 
 def stop_drains(world):

@@ -51,9 +51,6 @@ const (
 	proxyHost  = config.ProxyHere
 )
 
-// Placeholder is config.Placeholder.
-func Placeholder(url string) string { return config.Placeholder(url) }
-
 func newPlan(a answers) (*plan, error) {
 	p := &plan{answers: a, secret: newSecret(), authKey: a.old.authKey, workerKey: newSecret()}
 	if p.authKey == "" {

@@ -2,17 +2,30 @@ package setup
 
 import "strings"
 
+// confined is what holds without privileges too. A system call that is not let through
+// fails, and does not end the daemon.
+const confined = `RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+`
+
 // nodeUnit is the node's unit of systemd. It runs as a user of its own, who can read
 // /etc/relaymux and nothing else of interest. A config with a mistake (exit code 2)
 // is not tried again; a node that hangs is begun anew. A port below 1024 (low) takes a
 // capability, which means nothing to the system's network from within a user namespace.
-// A system call that is not let through fails, and does not end the node.
 func nodeUnit(binary string, low bool) string {
 	capability, users := "", "yes"
 	if low {
 		capability, users = "CAP_NET_BIND_SERVICE", "no"
 	}
-	return strings.NewReplacer("BINARY", binary, "CAPS", capability, "USERS", users).Replace(`[Unit]
+	return strings.NewReplacer("CONFINED", confined, "BINARY", binary, "CAPS", capability, "USERS", users).Replace(`[Unit]
 Description=relaymux exit node
 Documentation=man:systemd.exec(5)
 After=network-online.target
@@ -47,17 +60,7 @@ ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
 ProtectControlGroups=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-CapabilityBoundingSet=CAPS
+CONFINEDCapabilityBoundingSet=CAPS
 AmbientCapabilities=CAPS
 
 [Install]
@@ -68,7 +71,7 @@ WantedBy=multi-user.target
 // clientUnit is the proxy's unit, for the user's own systemd. It has what works
 // without privileges there.
 func clientUnit(binary string) string {
-	return strings.ReplaceAll(`[Unit]
+	return strings.NewReplacer("CONFINED", confined, "BINARY", binary).Replace(`[Unit]
 Description=relaymux proxy
 
 [Service]
@@ -82,18 +85,8 @@ RestartPreventExitStatus=2
 LimitNOFILE=65536
 UMask=0077
 NoNewPrivileges=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-
+CONFINED
 [Install]
 WantedBy=default.target
-`, "BINARY", binary)
+`)
 }

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"relaymux/config/setup"
+	"relaymux/config"
 	"relaymux/mux/link"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
@@ -69,7 +69,7 @@ type exam struct {
 func (c *Client) examine(ctx context.Context, d *Deployment) Finding {
 	d.ExchangeLimit = min(cmp.Or(d.ExchangeLimit, mostAnswer), mostAnswer)
 	e := &exam{Client: c, d: d, Finding: Finding{Name: d.Name}}
-	if part := setup.Placeholder(d.URL.String()); part != "" {
+	if part := config.Placeholder(d.URL.String()); part != "" {
 		e.add(Leg{Name: LegName, Status: Broken, Detail: "the url still has " + part + ", as relaymux init wrote it",
 			Remedy: "put the address of the relay in its place, in url of the [[deployment]]"})
 		return e.Finding

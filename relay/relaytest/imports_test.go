@@ -33,8 +33,8 @@ var mayImport = map[string][]string{
 	"mux":                            {"mux/link", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
 	"relay/exit":                     {"mux/link", "mux/rule", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
 	"relay/account":                  {},
-	"relay/doctor":                   {"config", "config/setup", "mux", "mux/gso", "mux/link", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but main imports it
-	"relay/tune":                     {"config", "mux", "mux/link", "mux/stats", "mux/wire", "relay", "relay/account"},                           // likewise
+	"relay/doctor":                   {"config", "mux", "mux/gso", "mux/link", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but config/daemon imports it
+	"relay/tune":                     {"config", "mux", "mux/link", "mux/stats", "mux/wire", "relay", "relay/account"},           // likewise
 	"relay/fronted":                  {"mux/buf", "relay"},
 	"relay/h3":                       {"mux/buf", "mux/gso", "relay", "relay/fronted"},
 	"relay/script":                   {},
