@@ -1,6 +1,7 @@
 package command
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,5 +43,16 @@ func TestReloadNoFile(t *testing.T) {
 		}
 		p.hangUp()
 		p.await("the config is as it was", "the config file that was read at the start is gone: "+c.file)
+	}
+}
+
+// TestOwnPorts: the admin page is not to be had through the proxy, though the node is on
+// this machine and connects to it.
+func TestOwnPorts(t *testing.T) {
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	proxy := address(p.await("proxy on"))
+	page := address(p.await("Admin page on"))
+	if text, status, err := get(by(t, proxy), page+"healthz"); err != nil || status != http.StatusForbidden {
+		t.Errorf("%d, %q, %v", status, text, err)
 	}
 }

@@ -134,7 +134,7 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 	sockets.Buffer = 1 << 20
 	return socks.New(socks.Config{
 		Users: users(cfg), Handle: p.routes.Request, Dial: p.routes.Connect,
-		MaxConns: cfg.Limits.Connections, Log: p.log,
+		MaxConns: cfg.Limits.Connections, Self: p.others(), Log: p.log,
 		UDP: &socks.UDP{
 			Open:      p.routes.Open,
 			BlockQUIC: cfg.UDP.BlockQUIC != config.Off,

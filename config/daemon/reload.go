@@ -59,7 +59,7 @@ func (p *Proxy) Reload(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if _, err := routes(next, nil, nil); err != nil {
+	if _, err := routes(next, nil); err != nil {
 		f.close(p.fleet)
 		return err
 	}

@@ -43,28 +43,31 @@ func newRouter(cfg *config.Config, p *Proxy) (*route.Router, error) {
 // rules are those of [route], by which nothing is led to the ports of p, of which these
 // are the proxy's.
 func (p *Proxy) rules(cfg *config.Config, listeners []port) (*route.Rules, error) {
-	var proxy []netip.AddrPort
+	own := p.others()
 	for _, ln := range listeners {
-		proxy = append(proxy, addrPorts([]net.Listener{ln})...)
+		own = append(own, addrPorts([]net.Listener{ln})...)
 	}
-	return routes(cfg, proxy, slices.Concat(addrPorts(p.pages), p.dns.own()))
+	return routes(cfg, own)
 }
 
-// routes are the rules of [route]. The listeners of this program are proxy, and others.
-func routes(cfg *config.Config, proxy, others []netip.AddrPort) (*route.Rules, error) {
+// others are the listeners of p that are not the proxy's.
+func (p *Proxy) others() []netip.AddrPort { return slices.Concat(addrPorts(p.pages), p.dns.own()) }
+
+// routes are the rules of [route]. own are the listeners of this program.
+func routes(cfg *config.Config, own []netip.AddrPort) (*route.Rules, error) {
 	r := &cfg.Route
 	return route.NewRules(route.Lists{
 		Tunnel: route.List{Entries: r.Tunnel, At: r.At["tunnel"]},
 		Block:  route.List{Entries: r.Block, At: r.At["block"]},
 		Direct: route.List{Entries: r.Direct, At: r.At["direct"]},
-		Own:    slices.Concat(proxy, others), Proxy: proxy,
+		Own:    own,
 	})
 }
 
 // Route says what becomes of a connection to target, a host:port, and which rule
 // decides.
 func Route(cfg *config.Config, target string) (verdict, rule string, err error) {
-	rules, err := routes(cfg, bound(cfg.Proxy.Listen...), bound(cfg.Admin.Listen, cfg.DNS.Listen))
+	rules, err := routes(cfg, bound(append([]string{cfg.Admin.Listen, cfg.DNS.Listen}, cfg.Proxy.Listen...)...))
 	if err != nil {
 		return "", "", err
 	}

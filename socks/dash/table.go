@@ -27,6 +27,9 @@ func WriteTable(w io.Writer, st, before *Status) error {
 	f := func(format string, args ...any) { fmt.Fprintf(tw, format, args...) }
 	f("relaymux %s, up %s, %s\n", st.Version, Span(time.Duration(st.Uptime*float64(time.Second))), st.Link.Text())
 	f("%s down, %s up, %d exchanges%s\n", Size(st.Totals.Down), Size(st.Totals.Up), st.Totals.Exchanges, rateText(st, before))
+	if q := &st.QUIC; q.Sent.Datagrams > 0 {
+		f("HTTP/3: %d datagrams sent in %d trains, %d received in %d\n", q.Sent.Datagrams, q.Sent.Trains, q.Received.Datagrams, q.Received.Trains)
+	}
 	for _, reason := range why {
 		f("! %s\n", reason)
 	}

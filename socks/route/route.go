@@ -41,12 +41,9 @@ type List struct {
 type Lists struct {
 	Tunnel, Block, Direct List
 
-	// Own are the program's own listeners, to which no direct connection leads.
+	// Own are the program's own listeners, to which no direct connection leads. A
+	// socks.Server refuses what leads to them before it asks for a way.
 	Own []netip.AddrPort
-
-	// Proxy are those of them that a socks.Server has, which refuses what leads to them
-	// before it asks for a way.
-	Proxy []netip.AddrPort
 }
 
 // Rules are Lists ready to be asked, by many goroutines at the same time.
@@ -54,7 +51,6 @@ type Rules struct {
 	lists         []list // in the order in which they are asked; empty ones are left out
 	block, direct *rule.Set
 	machine       rule.Machine
-	proxy         []netip.AddrPort
 }
 
 type list struct {
@@ -65,7 +61,7 @@ type list struct {
 
 // NewRules parses the lists.
 func NewRules(l Lists) (*Rules, error) {
-	r := &Rules{machine: rule.Machine{Listen: l.Own}, proxy: l.Proxy}
+	r := &Rules{machine: rule.Machine{Listen: l.Own}}
 	for _, of := range []struct {
 		way Way
 		List
@@ -109,7 +105,7 @@ func (r *Rules) DecideText(target string) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, fmt.Errorf("write host:port, such as example.org:443: %w", err)
 	}
-	if why := socks.Refusal(host, port, r.proxy); why != "" {
+	if why := socks.Refusal(host, port, r.machine.Listen); why != "" {
 		return Verdict{Block, why}, nil
 	}
 	return r.Decide(host, port), nil

@@ -55,10 +55,10 @@ func TestDecide(t *testing.T) {
 
 // TestOwn: what the proxy refuses whatever the lists are is blocked.
 func TestOwn(t *testing.T) {
-	proxy := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080"), netip.MustParseAddrPort("0.0.0.0:1090")}
+	own := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1080"), netip.MustParseAddrPort("0.0.0.0:1090"), netip.MustParseAddrPort("127.0.0.2:1081")}
 	r := mustRules(t, Lists{
 		Tunnel: List{Entries: []string{"127.0.0.1", "1080"}}, Direct: List{Entries: []string{"127.0.0.0/8"}},
-		Own: append(proxy, netip.MustParseAddrPort("127.0.0.2:1081")), Proxy: proxy,
+		Own: own,
 	})
 	for target, want := range map[string]Verdict{
 		"127.0.0.1:1080":       {Block, "the proxy itself"},
@@ -70,7 +70,7 @@ func TestOwn(t *testing.T) {
 		"224.0.0.1:1080":       {Block, "nothing can lead to this address"},
 		"127.0.0.7:1080":       {Tunnel, `route.tunnel: "1080"`},
 		"127.0.0.1:1091":       {Tunnel, `route.tunnel: "127.0.0.1"`},
-		"127.0.0.2:1081":       {Block, `route.direct: "127.0.0.0/8", but 127.0.0.2 port 1081 is the proxy itself`},
+		"127.0.0.2:1081":       {Block, "the proxy itself"},
 		"127.0.0.2:1082":       {Direct, `route.direct: "127.0.0.0/8"`},
 		"localhost.other:1080": {Tunnel, `route.tunnel: "1080"`},
 	} {
