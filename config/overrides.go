@@ -103,3 +103,17 @@ func ownVariables(environ []string) map[string]string {
 	}
 	return own
 }
+
+// WithoutSecrets is an environment without the variables that set a secret.
+func WithoutSecrets(environ []string) []string {
+	var names []string
+	for _, f := range declared() {
+		if name := f.env(); name != "" && f.isSecret() {
+			names = append(names, name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) // on Windows case does not count
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -197,10 +198,25 @@ func (a *app) need(o options) (string, error) {
 // logger writes to stderr: coloured text for a person, JSON for a collector.
 func (a *app) logger(level slog.Level) *slog.Logger {
 	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return slog.New(tint.NewTextHandler(f, &tint.Options{
-			Level: level, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}))
+		return slog.New(forTerminal(f, level, os.Getenv("NO_COLOR") == ""))
 	}
 	return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+}
+
+// forTerminal writes coloured text. In colour the library makes escape sequences of values,
+// also of those that are written out, what they were meant to be, for programs that colour
+// them; here values are what others have said.
+func forTerminal(w io.Writer, level slog.Level, coloured bool) slog.Handler {
+	escapes := strings.NewReplacer("\x1b", "\u241b", `\x1b`, `\u001b`) // the first is the symbol for it
+	return tint.NewTextHandler(w, &tint.Options{
+		Level: level, TimeFormat: time.TimeOnly, NoColor: !coloured,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			text := a.Value.Resolve().String()
+			if tame := escapes.Replace(text); tame != text {
+				a.Value = slog.StringValue(tame)
+			}
+			return a
+		}})
 }
 
 func (a *app) process(log *slog.Logger) daemon.Process {

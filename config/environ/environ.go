@@ -97,10 +97,11 @@ func (p Proxy) Variables() (list []Variable) {
 	return list
 }
 
-// Over is environ with the variables of p in the place of those that it has.
+// Over is environ with the variables of p in the place of those that it has, and
+// without the secrets of this program's own, which are none of other programs'.
 func (p Proxy) Over(environ []string) (list []string) {
 	vars := p.Variables()
-	for _, kv := range environ {
+	for _, kv := range config.WithoutSecrets(environ) {
 		name, _, _ := strings.Cut(kv, "=")
 		if !slices.ContainsFunc(vars, func(v Variable) bool { return v.Name == name }) {
 			list = append(list, kv)

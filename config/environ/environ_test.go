@@ -100,3 +100,22 @@ func TestRun(t *testing.T) {
 		t.Errorf("a directory: %d, %v", code, err)
 	}
 }
+
+// TestOverHidesSecrets: a program that is run gets to know the proxy's password, and no
+// other secret of this one.
+func TestOverHidesSecrets(t *testing.T) {
+	t.Parallel()
+	keep := []string{"RELAYMUX_CONFIG=/etc/x", "RELAYMUX_BATCH_MAX_OPS=7", "RELAYMUX_LINK_SECRET_FILE=/s", "LINK_SECRET=mine"}
+	list := Proxy{Address: "127.0.0.1:1"}.Over(append(slices.Clone(keep),
+		"RELAYMUX_LINK_SECRET=s1", "RELAYMUX_NODE_KEY=s2", "RELAYMUX_ADMIN_TOKEN=s3", "relaymux_node_key=s4"))
+	for _, kv := range list {
+		if _, value, _ := strings.Cut(kv, "="); strings.HasPrefix(value, "s") && !strings.HasPrefix(value, "socks5h:") {
+			t.Error(kv)
+		}
+	}
+	for _, kv := range keep {
+		if !slices.Contains(list, kv) {
+			t.Errorf("%s is gone", kv)
+		}
+	}
+}
