@@ -100,7 +100,7 @@ func TestDefaults(t *testing.T) {
 		Node: ExitNode{
 			Listen: "0.0.0.0:8443", TLS: Auto,
 			ACME:   ACME{Challenge: Auto, HTTPListen: "0.0.0.0:80", Directory: "https://acme-v02.api.letsencrypt.org/directory"},
-			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 0, Reap: 180e9},
+			Limits: NodeLimits{Memory: 256 << 20, Streams: 4096, DialsPerSecond: 0, ClientDialsPerSecond: 10000, Reap: 180e9},
 			UDP:    UDP{GSO: "auto", GRO: "auto", Stale: 3e9, BlockQUIC: "auto"},
 		},
 	}

@@ -83,8 +83,10 @@ type Egress struct {
 
 // NodeLimits bounds what the node uses.
 type NodeLimits struct {
-	Memory         Size     `toml:"memory" default:"256MiB" min:"16MiB" doc:"bytes of buffers"`
-	Streams        int      `toml:"streams" default:"4096" min:"1" max:"1000000" doc:"open connections to targets"`
-	DialsPerSecond int      `toml:"dials_per_second" default:"0" min:"0" max:"100000" doc:"new connections per second; 0 is no limit"`
-	Reap           Duration `toml:"reap" default:"180s" min:"10s" max:"1h" doc:"time without a sign of the client that ends a stream"`
+	Memory               Size     `toml:"memory" default:"256MiB" min:"16MiB" doc:"bytes of buffers"`
+	Streams              int      `toml:"streams" default:"4096" min:"1" max:"1000000" doc:"open connections to targets"`
+	DialsPerSecond       int      `toml:"dials_per_second" default:"0" min:"0" max:"100000" doc:"new connections per second; 0 is no limit"`
+	ClientStreams        int      `toml:"client_streams" default:"0" min:"0" max:"1000000" doc:"of them, of one client; 0: three quarters if there are several, else all"`
+	ClientDialsPerSecond int      `toml:"client_dials_per_second" default:"10000" min:"0" max:"100000" doc:"new connections of one client per second; 0 is no limit"`
+	Reap                 Duration `toml:"reap" default:"180s" min:"10s" max:"1h" doc:"time without a sign of the client that ends a stream"`
 }

@@ -62,10 +62,11 @@ func newNode(cfg *config.Config, dir string, identity []byte, log *slog.Logger) 
 		return nil, fmt.Errorf("opening the node's port: %w (another address: listen under [node], or RELAYMUX_NODE_LISTEN)", err)
 	}
 	s := &Node{cfg: cfg, ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
+	limits := limitsOf(&c.Limits)
 	s.node, err = exit.New(exit.Config{
 		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policyOf(c, ln),
-		Memory: int64(c.Limits.Memory), Streams: c.Limits.Streams,
-		DialsPerSecond: float64(c.Limits.DialsPerSecond), Reap: time.Duration(c.Limits.Reap), Log: log,
+		Memory: int64(c.Limits.Memory), Streams: limits.Streams, DialsPerSecond: limits.DialsPerSecond,
+		ClientStreams: limits.ClientStreams, ClientDialsPerSecond: limits.ClientDialsPerSecond, Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{
 			GSO: c.UDP.GSO != config.Off, Stale: time.Duration(c.UDP.Stale), Stats: s.udp, BlockSTUN: c.UDP.BlockSTUN,
 			BlockQUIC: map[string]exit.Block{config.Auto: exit.BlockAuto, config.On: exit.BlockOn, config.Off: exit.BlockOff}[c.UDP.BlockQUIC],

@@ -19,7 +19,8 @@ import (
 // by the dot at their end. All others need a restart.
 var (
 	proxyTakes = [...]string{"proxy.", "limits.connections", "batch.", "udp.block_quic", "udp.block_stun", "route.", "deployment.", "account."}
-	nodeTakes  = [...]string{"node.client.", "node.egress.", "node.limits.streams", "node.limits.dials_per_second"}
+	nodeTakes  = [...]string{"node.client.", "node.egress.", "node.limits.streams", "node.limits.dials_per_second",
+		"node.limits.client_streams", "node.limits.client_dials_per_second"}
 )
 
 // split parts keys of config.Diff into those that are taken over and those that need
@@ -246,11 +247,13 @@ func (n *Node) Reload(cfg *config.Config) error {
 	now, later := split(keys, nodeTakes[:])
 	next := *n.cfg
 	next.Node.Clients, next.Node.Egress = cfg.Node.Clients, cfg.Node.Egress
-	next.Node.Limits.Streams, next.Node.Limits.DialsPerSecond = cfg.Node.Limits.Streams, cfg.Node.Limits.DialsPerSecond
+	read, kept := &cfg.Node.Limits, &next.Node.Limits
+	kept.Streams, kept.DialsPerSecond = read.Streams, read.DialsPerSecond
+	kept.ClientStreams, kept.ClientDialsPerSecond = read.ClientStreams, read.ClientDialsPerSecond
 	if err := n.node.SetPolicy(policyOf(&next.Node, n.ln)); err != nil {
 		return err
 	}
-	n.node.SetLimits(next.Node.Limits.Streams, float64(next.Node.Limits.DialsPerSecond))
+	n.node.SetLimits(limitsOf(&next.Node.Limits))
 	n.node.SetClients(clients(next.Node.Clients))
 	n.cfg = &next
 	n.log.Info("config read again", "changed", now, "clients", len(next.Node.Clients))
@@ -258,6 +261,14 @@ func (n *Node) Reload(cfg *config.Config) error {
 		n.log.Warn("what else has changed needs a restart", "keys", later)
 	}
 	return nil
+}
+
+// limitsOf are what may be open at the node, and how soon.
+func limitsOf(c *config.NodeLimits) exit.Limits {
+	return exit.Limits{
+		Streams: c.Streams, ClientStreams: c.ClientStreams,
+		DialsPerSecond: float64(c.DialsPerSecond), ClientDialsPerSecond: float64(c.ClientDialsPerSecond),
+	}
 }
 
 // policyOf is what the node that listens on ln may connect to.

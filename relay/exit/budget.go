@@ -19,6 +19,7 @@ const lean = 4 << 10
 // wait for. A race between two owners costs a buffer or two.
 type claim struct {
 	budget *buf.Budget
+	of     *holding // what the owner's client holds of it in all, nil: nobody counts
 	held   atomic.Int64
 
 	// half has the owner hold up to a half: with k of them limit/(1+k), and as
@@ -39,7 +40,7 @@ func (c *claim) most() int64 {
 // allows reports whether the owner may have n bytes more.
 func (c *claim) allows(n int) bool {
 	want := c.held.Load() + int64(n)
-	return n == 0 || want <= lean || want <= c.most()
+	return n == 0 || want <= lean || want <= c.most() && c.of.allows(n, c.budget)
 }
 
 // lend returns a charged buffer for a read of size bytes, or of less if memory is
@@ -57,6 +58,7 @@ func (c *claim) lend(size int) *buf.Buf {
 // charge adds n bytes, whether allowed or not.
 func (c *claim) charge(n int) {
 	c.held.Add(int64(n))
+	c.of.add(n)
 	c.budget.Force(n)
 }
 
@@ -67,7 +69,13 @@ func (c *claim) discharge(n int) {
 }
 
 // handOver leaves it to the next owner of n bytes to give them back.
-func (c *claim) handOver(n int) { c.held.Add(-int64(n)) }
+func (c *claim) handOver(n int) {
+	c.held.Add(-int64(n))
+	c.of.add(-n)
+}
+
+// forget is for an owner who is no more: what he still held has been given back by others.
+func (c *claim) forget() { c.of.add(-int(c.held.Swap(0))) }
 
 // release gives a charged buffer back.
 func (c *claim) release(b *buf.Buf) {

@@ -67,6 +67,12 @@ type Config struct {
 	Streams        int     // sessions at a time, of them half with a UDP socket at most; 4096
 	DialsPerSecond float64 // over all clients; 0 is no limit
 
+	// What one client may have of Streams, and of dials; those who have Key count as one. 0
+	// is for ClientStreams three quarters if there are several, and all if there is one,
+	// and for ClientDialsPerSecond no limit.
+	ClientStreams        int
+	ClientDialsPerSecond float64
+
 	Reap     time.Duration // a TCP session without op or data for so long ends, and all streams of a link whose client is silent; 300 s
 	LongPoll time.Duration // longest hold of a batch of polls; 15 s, below a client's 30 s
 

@@ -66,11 +66,11 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 	return nd.DialContext(ctx, network, address)
 }
 
-// dialTCP connects to a target, and tells its round trip as far as the dial does.
-func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.Conn, rtt time.Duration, err error) {
+// dialTCP connects to a target, for the client whose use is that, and tells its round trip as far as the dial does.
+func (n *Node) dialTCP(ctx context.Context, use *clientUse, host string, port uint16) (conn net.Conn, rtt time.Duration, err error) {
 	switch {
 	case isGateway(host, port):
-		return newGateway(n), 0, nil
+		return newGateway(n, use), 0, nil
 	case isYardstick(host, port):
 		return newYardstick(), 0, nil
 	}
@@ -87,7 +87,7 @@ func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.
 // dial is the goroutine that connects the session.
 func (s *tcpSession) dial(ctx context.Context, host string, port uint16) {
 	defer s.stop()
-	conn, rtt, err := s.node.dialTCP(ctx, host, port)
+	conn, rtt, err := s.node.dialTCP(ctx, s.node.keyUse, host, port)
 	if err != nil {
 		s.dialFailed(err)
 		return

@@ -171,7 +171,7 @@ func (n *Node) isHealth(r *http.Request) bool {
 
 // refuse answers what is no exchange.
 func (n *Node) refuse(w http.ResponseWriter, err error) {
-	if errors.Is(err, errMemory) {
+	if errors.Is(err, errMemory) || errors.Is(err, errClientHellos) {
 		n.count.overloads.Add(1)
 		w.Header().Set("Retry-After", "1")
 		page(w, http.StatusServiceUnavailable, "503 service unavailable\n")

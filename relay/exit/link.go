@@ -23,6 +23,10 @@ const (
 	// linksUnproven is how many may be of a hello that no record has followed:
 	// everybody who has seen a hello can bring it again.
 	linksUnproven = 256
+
+	// unprovenOfClient is how many of one client: who makes them by the hundred is not to
+	// end those of others, whose first record may be seconds away.
+	unprovenOfClient = 64
 )
 
 // errNoLink is of a request for a link that is not there, or whose records are
@@ -43,8 +47,10 @@ type links struct {
 	all     map[link.LinkID]*linkEnd
 	clients []link.Client
 	uses    map[string]*clientUse
-	turn    int // how often the clients were set
-	closed  bool
+
+	clientDials float64 // a second, of one client; 0 is no limit
+	turn        int     // how often the clients were set
+	closed      bool
 }
 
 // init makes the table of a node that is known by what identity is, or by nothing
@@ -107,14 +113,14 @@ func (t *links) reap(silence time.Duration) {
 // excess takes out the links that are too many, or too old.
 func (t *links) excess(now time.Time) (out []*linkEnd) {
 	var unproven, idle []*linkEnd
-	of := make(map[string][]*linkEnd)
+	of, fresh := make(map[string][]*linkEnd), make(map[string][]*linkEnd)
 	for _, l := range t.all {
 		switch {
 		case l.live.Load() > 0:
 		case now.Sub(l.seen()) > linkIdle:
 			out = append(out, l)
 		case !l.proven.Load():
-			unproven = append(unproven, l)
+			fresh[l.client] = append(fresh[l.client], l)
 		default:
 			of[l.client] = append(of[l.client], l)
 		}
@@ -122,6 +128,10 @@ func (t *links) excess(now time.Time) (out []*linkEnd) {
 	for _, list := range of {
 		rest, more := newest(list, linksOfClient)
 		idle, out = append(idle, rest...), append(out, more...)
+	}
+	for _, list := range fresh {
+		rest, more := newest(list, unprovenOfClient)
+		unproven, out = append(unproven, rest...), append(out, more...)
 	}
 	_, more := newest(idle, linksMost)
 	out = append(out, more...)

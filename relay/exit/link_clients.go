@@ -3,7 +3,6 @@ package exit
 import (
 	"cmp"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"relaymux/mux/link"
@@ -11,9 +10,17 @@ import (
 
 // SetClients replaces those who may open links. The links of who is not among
 // them any more, or has another secret, end at once, and so do their streams.
-func (n *Node) SetClients(clients []link.Client) { end(n.links.setClients(clients)) }
+func (n *Node) SetClients(clients []link.Client) {
+	ways := len(clients)
+	if n.keyed {
+		ways++
+	}
+	n.shared.Store(ways > 1)
+	end(n.links.setClients(clients, func() *clientUse { return newClientUse(n.links.clientDials, &n.shared) }))
+}
 
-func (t *links) setClients(clients []link.Client) (revoked []*linkEnd) {
+// setClients has use, which is called with t.mu held, make what new clients have.
+func (t *links) setClients(clients []link.Client, use func() *clientUse) (revoked []*linkEnd) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.responder.SetClients(clients)
@@ -26,7 +33,7 @@ func (t *links) setClients(clients []link.Client) (revoked []*linkEnd) {
 	t.on.Store(len(clients) > 0)
 	for _, c := range clients {
 		if t.uses[c.Name] == nil {
-			t.uses[c.Name] = new(clientUse)
+			t.uses[c.Name] = use()
 		}
 	}
 	for id, l := range t.all {
@@ -55,12 +62,6 @@ type ClientUsage struct {
 	Links, Streams     int    // open now
 	Exchanges, Opened  uint64 // and streams that were opened
 	BytesUp, BytesDown uint64 // payload
-}
-
-// clientUse is its counters.
-type clientUse struct {
-	streams, here               atomic.Int64 // and links that are told of as here
-	exchanges, opened, up, down atomic.Uint64
 }
 
 // Clients tells what the clients of the links use, in the order in which they

@@ -188,7 +188,7 @@ func (b *linkStream) free(f linkFlow) {
 // admit gives f a place in the table, or resets its stream.
 func (b *linkStream) admit(f linkFlow, start func()) bool {
 	l := b.l
-	err := l.node.table.addStream(f, start)
+	err := l.node.table.addStream(f, l.use, start)
 	if err != nil {
 		b.refuse(err)
 		return false

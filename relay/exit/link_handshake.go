@@ -28,7 +28,7 @@ func (n *Node) hello(body []byte) ([]byte, error) {
 	switch {
 	case err == nil:
 		return answer, nil
-	case errors.Is(err, link.ErrVersion):
+	case errors.Is(err, link.ErrVersion), errors.Is(err, errClientHellos):
 		return nil, fmt.Errorf("link refused: %w", err)
 	}
 	return nil, errStranger
@@ -40,6 +40,9 @@ func (n *Node) welcome(body []byte) ([]byte, error) {
 	a, err := t.responder.Accept(body)
 	if err != nil {
 		return nil, err
+	}
+	if !t.mayGreet(a.Client) {
+		return nil, errClientHellos
 	}
 	p, err := link.ParseHelloParams(a.Payload)
 	if err != nil {
@@ -59,6 +62,14 @@ func (n *Node) welcome(body []byte) ([]byte, error) {
 		Window: n.streamWindow(), Credit: say.Credit, Peer: p.Credit, Early: n.uploads, Unacked: n.downloads,
 	})
 	return answer, t.enter(l, turn)
+}
+
+// mayGreet counts a handshake of a client's, and reports whether it may be made.
+func (t *links) mayGreet(client string) bool {
+	t.mu.Lock()
+	u := t.uses[client]
+	t.mu.Unlock()
+	return u == nil || u.hellos.Allow()
 }
 
 // turnNow is how often the clients were set.

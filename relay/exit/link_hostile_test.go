@@ -372,7 +372,7 @@ func TestLinkReap(t *testing.T) {
 
 // TestLinksBound: how many links without a stream are kept, and which go first.
 func TestLinksBound(t *testing.T) {
-	linked(t, Config{}, func(t *testing.T, r *rig) {
+	linked(t, Config{Clients: clients("ann", "bob", "eve")}, func(t *testing.T, r *rig) {
 		busy := r.link("ann")
 		a := busy.connect("silent.test")
 		busy.until("the dial", func() bool { return a.opened })
@@ -383,12 +383,15 @@ func TestLinksBound(t *testing.T) {
 			used = append(used, c)
 			time.Sleep(time.Second)
 		}
+		early := r.link("eve") // its first record comes late
 		for range linksUnproven + 1 {
 			r.link("bob")
+			time.Sleep(time.Second / hellosPerSecond)
 		}
-		if n := r.node.Stats().Links; n != 1+linksOfClient+linksUnproven {
+		if n := r.node.Stats().Links; n != 1+linksOfClient+1+unprovenOfClient {
 			t.Errorf("%d links", n)
 		}
+		early.must()
 		used[0].must()
 		one := r.link("ann")
 		one.must()

@@ -344,4 +344,10 @@ func (r *rig) empty() {
 	if s := r.node.Stats(); s.LinkStreams != 0 || s.Memory != 0 || s.UDPSockets != 0 || len(r.node.table.live) != 0 {
 		r.t.Errorf("not empty: %+v, %d places taken", s, len(r.node.table.live))
 	}
+	for name, u := range r.uses() {
+		if u.places != 0 || u.sockets != 0 || u.downloads.bytes.Load() != 0 || u.uploads.bytes.Load() != 0 {
+			r.t.Errorf("%s has still %d places, %d sockets, %d bytes down and %d up", name, u.places, u.sockets,
+				u.downloads.bytes.Load(), u.uploads.bytes.Load())
+		}
+	}
 }

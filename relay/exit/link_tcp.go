@@ -23,10 +23,11 @@ const unsentLeast = 64 << 10
 // there is something to write (link_upload.go).
 type linkTCP struct {
 	linkStream
-	stop context.CancelFunc // ends the dial
-	room sync.Cond          // there may be room to read into
-	rtt  time.Duration      // to the target, as far as the dial tells
-	conn net.Conn           // nil until the dial has succeeded
+	stop  context.CancelFunc // ends the dial
+	room  sync.Cond          // there may be room to read into
+	rtt   time.Duration      // to the target, as far as the dial tells
+	conn  net.Conn           // nil until the dial has succeeded
+	reads bool               // the read loop is there
 
 	down  claim // of what was read, until it is acknowledged
 	kept  int   // bytes of it
@@ -44,11 +45,11 @@ func (l *linkEnd) openTCP(s *link.Stream) {
 	n := l.node
 	t := &linkTCP{linkStream: linkStream{l: l, s: s}}
 	t.room.L = &l.mu
-	t.down.budget, t.down.half = n.downloads, true
-	t.up.claim.budget, t.up.claim.half = n.uploads, true
+	t.down = claim{budget: n.downloads, of: &l.use.downloads, half: true}
+	t.up.claim = claim{budget: n.uploads, of: &l.use.uploads, half: true}
 	t.up.window = n.windows.Grow(s.Window())
-	if !n.dials.Allow() {
-		t.refuse(errDialRate)
+	if err := n.mayDial(l.use); err != nil {
+		t.refuse(err)
 		return
 	}
 	ctx, stop := context.WithTimeout(n.ctx, dialLimit)
@@ -61,7 +62,7 @@ func (l *linkEnd) openTCP(s *link.Stream) {
 
 func (t *linkTCP) dial(ctx context.Context, host string, port uint16) {
 	defer t.stop()
-	conn, rtt, err := t.l.node.dialTCP(ctx, host, port)
+	conn, rtt, err := t.l.node.dialTCP(ctx, t.l.use, host, port)
 	t.l.mu.Lock()
 	defer t.l.mu.Unlock()
 	switch {
@@ -79,7 +80,7 @@ func (t *linkTCP) dial(ctx context.Context, host string, port uint16) {
 
 // connected begins the work with the target.
 func (t *linkTCP) connected(conn net.Conn, rtt time.Duration) {
-	t.conn, t.rtt = conn, rtt
+	t.conn, t.rtt, t.reads = conn, rtt, true
 	t.startWriter()
 	// A goroutine of its own, for this one's stack has grown with the dial.
 	t.l.node.work.Go(func() { t.readLoop(conn) })
@@ -96,12 +97,34 @@ func (t *linkTCP) connected(conn net.Conn, rtt time.Duration) {
 // readLoop is the goroutine that reads from the target, as long as there is room
 // for it.
 func (t *linkTCP) readLoop(conn net.Conn) {
+	defer t.readOver()
 	r := buf.NewReader(conn, t.down.lend, t.down.release)
 	for t.awaitRoom() {
 		b, err := r.Read()
 		if !t.arrived(b, err) {
 			return
 		}
+	}
+}
+
+func (t *linkTCP) readOver() {
+	t.l.mu.Lock()
+	defer t.l.mu.Unlock()
+	t.reads = false
+	t.forget()
+}
+
+// free is linkStream's.
+func (t *linkTCP) free(f linkFlow) {
+	t.linkStream.free(f)
+	t.forget()
+}
+
+// forget takes what the Conn has dropped without a word off what the client holds, once
+// nobody lends or acknowledges any more.
+func (t *linkTCP) forget() {
+	if t.freed && !t.reads {
+		t.down.forget()
 	}
 }
 
@@ -161,6 +184,9 @@ func (t *linkTCP) push(b *buf.Buf) {
 // acked notes that n bytes are kept no more. The Conn has given their charge back,
 // which goes by their buffers: a part of the claim as large as that of the bytes.
 func (t *linkTCP) acked(n int) {
+	if t.freed {
+		return
+	}
 	held := t.down.held.Load()
 	t.down.handOver(int(held * int64(n) / int64(t.kept)))
 	t.kept -= n

@@ -36,11 +36,11 @@ func (l *linkEnd) openUDP(s *link.Stream) {
 		return
 	}
 	u := &linkUDP{linkStream: linkStream{l: l, s: s}, active: time.Now()}
-	u.queue.claim.budget, u.queue.st = n.downloads, n.udp.Stats
+	u.queue.claim, u.queue.st = claim{budget: n.downloads, of: &l.use.downloads}, n.udp.Stats
 	if !u.admit(u, func() {}) {
 		return
 	}
-	sock, err := n.newUDPSocket(u)
+	sock, err := n.newUDPSocket(u, l.use)
 	if err != nil {
 		u.over, u.out = true, true
 		u.free(u)

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // TestHostile82_LinkUploadsBound: uploads to targets that do not read took what all
@@ -18,6 +19,7 @@ func TestHostile82_LinkUploadsBound(t *testing.T) {
 				for i := range n {
 					if i < links {
 						all = append(all, r.link("ann"))
+						time.Sleep(time.Second / hellosPerSecond)
 					}
 					c := all[i%links]
 					c.write(c.connect("hang.test"), text)

@@ -24,6 +24,8 @@ type Node struct {
 	diagnostics bool
 	dialer      Dialer
 	dials       *rate.Limiter
+	shared      atomic.Bool // there are several clients, those who have the key counted as one
+	keyUse      *clientUse  // of those who have it
 	timing      timing
 	reapAfter   time.Duration
 	udp         UDP
@@ -72,13 +74,16 @@ func New(c Config) (*Node, error) {
 		timing:      timing{longPoll: c.LongPoll},
 		reapAfter:   c.Reap,
 		udp:         c.UDP,
-		sockets:     udpSockets{most: socketsOf(c.Streams), all: make(map[*udpSocket]struct{})},
+		sockets:     udpSockets{most: socketsOf(c.Streams), one: oneOf(c.ClientStreams), all: make(map[*udpSocket]struct{})},
 		began:       time.Now(),
 		visits:      newVisits(),
 		refused:     newVisits(),
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}
+	n.table.one, n.table.shared, n.sockets.shared = c.ClientStreams, &n.shared, &n.shared
+	n.keyUse = newClientUse(c.ClientDialsPerSecond, &n.shared)
+	n.links.clientDials = c.ClientDialsPerSecond
 	// Each has its own, so that no flood of requests, no targets that do not read,
 	// and no clients that do not collect starve the others. Downloads have what is
 	// left, half unless the memory is small: those of a link are kept for a whole way

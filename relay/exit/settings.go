@@ -20,29 +20,58 @@ func (n *Node) SetPolicy(p Policy) error {
 	return nil
 }
 
-// SetLimits replaces Config.Streams and Config.DialsPerSecond. What is open already
-// stays.
-func (n *Node) SetLimits(streams int, dialsPerSecond float64) {
-	n.table.setMost(streams)
-	n.sockets.setMost(socketsOf(streams))
-	l := dialLimiter(dialsPerSecond)
-	n.dials.SetBurst(l.Burst())
-	n.dials.SetLimit(l.Limit())
+// Limits are those of a Config that may change; see there.
+type Limits struct {
+	Streams, ClientStreams               int
+	DialsPerSecond, ClientDialsPerSecond float64
+}
+
+// SetLimits replaces those of the Config. What is open already stays.
+func (n *Node) SetLimits(l Limits) {
+	n.table.setMost(l.Streams, l.ClientStreams)
+	n.sockets.setMost(socketsOf(l.Streams), oneOf(l.ClientStreams))
+	setRate(n.dials, l.DialsPerSecond)
+	n.keyUse.setDials(l.ClientDialsPerSecond)
+	n.links.setDials(l.ClientDialsPerSecond)
+}
+
+// setDials has each client dial at most so often.
+func (t *links) setDials(perSecond float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clientDials = perSecond
+	for _, u := range t.uses {
+		u.setDials(perSecond)
+	}
 }
 
 // socketsOf is how many of so many sessions may have a UDP socket.
 func socketsOf(streams int) int { return max(1, streams/2) }
 
-func (t *table) setMost(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.most = n
+// oneOf is how many if these are one client's, of whom 0 is no number.
+func oneOf(streams int) int {
+	if streams == 0 {
+		return 0
+	}
+	return socketsOf(streams)
 }
 
-func (s *udpSockets) setMost(n int) {
+func (t *table) setMost(n, one int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.most, t.one = n, one
+}
+
+func (s *udpSockets) setMost(n, one int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.most = n
+	s.most, s.one = n, one
+}
+
+func setRate(r *rate.Limiter, perSecond float64) {
+	l := dialLimiter(perSecond)
+	r.SetBurst(l.Burst())
+	r.SetLimit(l.Limit())
 }
 
 // dialLimiter allows bursts of a second's worth: a page opens its connections

@@ -31,11 +31,11 @@ func TestNodeSettings(t *testing.T) {
 	if err := n.SetPolicy(Policy{Deny: []string{"target.test/99"}}); err == nil || denied() {
 		t.Errorf("a rule that is none is taken: %v", err)
 	}
-	n.SetLimits(10, 2)
+	n.SetLimits(Limits{Streams: 10, DialsPerSecond: 2})
 	if n.table.most != 10 || n.sockets.most != 5 || !n.dials.AllowN(time.Now(), 2) || n.dials.AllowN(time.Now(), 2) {
 		t.Errorf("%d sessions, %d sockets, or another rate", n.table.most, n.sockets.most)
 	}
-	n.SetLimits(10, 0)
+	n.SetLimits(Limits{Streams: 10})
 	if !n.dials.AllowN(time.Now(), 1000) {
 		t.Error("no limit is one")
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,8 +27,10 @@ var (
 type table struct {
 	mu     sync.Mutex
 	most   int
-	live   map[owner]struct{} // that have a socket or a dial, those being flushed included; streams of links too
-	open   map[string]session // that a client can name
+	one    int                  // that one client may have; 0 is his share
+	shared *atomic.Bool         // there are several clients
+	live   map[owner]*clientUse // that have a socket or a dial, those being flushed included; streams of links too
+	open   map[string]session   // that a client can name
 	ended  map[string]ending
 	order  []string // of ended, oldest first
 	closed bool
@@ -49,17 +52,17 @@ type ending struct {
 
 func newTable(most int) table {
 	return table{
-		most: most, live: make(map[owner]struct{}),
+		most: most, live: make(map[owner]*clientUse),
 		open: make(map[string]session), ended: make(map[string]ending),
 	}
 }
 
-// add enters s, unless there are too many, and calls start under the lock, so
+// add enters s of u, unless there are too many, and calls start under the lock, so
 // that close either finds s or prevents it.
-func (t *table) add(s session, start func()) error {
+func (t *table) add(s session, u *clientUse, start func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.admit(s, start); err != nil {
+	if err := t.admit(s, u, start); err != nil {
 		return err
 	}
 	t.open[s.key()] = s
@@ -67,20 +70,24 @@ func (t *table) add(s session, start func()) error {
 }
 
 // addStream enters a stream of a link likewise, which nobody can name by a sid.
-func (t *table) addStream(o owner, start func()) error {
+func (t *table) addStream(o owner, u *clientUse, start func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.admit(o, start)
+	return t.admit(o, u, start)
 }
 
-func (t *table) admit(o owner, start func()) error {
+func (t *table) admit(o owner, u *clientUse, start func()) error {
 	if t.closed {
 		return errStopping
 	}
 	if max(len(t.live), len(t.open)) >= t.most {
 		return errStreams
 	}
-	t.live[o] = struct{}{}
+	if u.places >= mostOf(t.most, t.one, t.shared) {
+		return errClientStreams
+	}
+	u.places++
+	t.live[o] = u
 	start()
 	return nil
 }
@@ -135,7 +142,10 @@ func (t *table) drop(id string) {
 func (t *table) freed(o owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.live, o)
+	if u := t.live[o]; u != nil {
+		u.places--
+		delete(t.live, o)
+	}
 }
 
 func (t *table) len() int {

@@ -35,15 +35,15 @@ type tcpSession struct {
 // connect makes a session for o, its first bytes queued and its dial begun. The
 // error is a limit's, and what the client may read.
 func (n *Node) connect(o *wire.Op) (*tcpSession, error) {
-	if !n.dials.Allow() {
+	if err := n.mayDial(n.keyUse); err != nil {
 		n.count.refused.Add(1)
-		return nil, errDialRate
+		return nil, err
 	}
 	s := newTCPSession(n)
 	ctx, stop := context.WithTimeout(n.ctx, dialLimit)
 	s.stop = stop
 	host, port := string(o.Host), o.Port
-	err := n.table.add(s, func() { n.work.Go(func() { s.dial(ctx, host, port) }) })
+	err := n.table.add(s, n.keyUse, func() { n.work.Go(func() { s.dial(ctx, host, port) }) })
 	if err != nil {
 		stop()
 		n.count.refused.Add(1)
@@ -56,7 +56,8 @@ func (n *Node) connect(o *wire.Op) (*tcpSession, error) {
 func newTCPSession(n *Node) *tcpSession {
 	s := &tcpSession{core: newCore(n)}
 	s.room.L = &s.mu
-	s.down.claim.budget, s.up.claim.budget = n.downloads, n.uploads
+	s.down.claim = claim{budget: n.downloads, of: &n.keyUse.downloads}
+	s.up.claim = claim{budget: n.uploads, of: &n.keyUse.uploads}
 	return s
 }
 

@@ -58,15 +58,15 @@ func (n *Node) openUDP(o *wire.Op) (*udpSession, error) {
 		return nil, errors.New(blockedText(why))
 	}
 	s := &udpSession{core: newCore(n), asked: time.Now()}
-	s.queue.claim.budget, s.queue.st = n.downloads, n.udp.Stats
+	s.queue.claim, s.queue.st = claim{budget: n.downloads, of: &n.keyUse.downloads}, n.udp.Stats
 	var err error
-	if s.sock, err = n.newUDPSocket(s); err != nil {
+	if s.sock, err = n.newUDPSocket(s, n.keyUse); err != nil {
 		n.dropOf(o, stats.DropEnded)
 		return nil, err
 	}
 	s.upload(o)
 	host, port := string(o.Host), o.Port
-	if err = n.table.add(s, func() { s.sock.dial(host, port) }); err != nil {
+	if err = n.table.add(s, n.keyUse, func() { s.sock.dial(host, port) }); err != nil {
 		n.count.refused.Add(1)
 		s.sock.finish()
 		return nil, err

@@ -52,6 +52,7 @@ var errSockets = errors.New("too many UDP flows at the node")
 // goroutine, read by another, and written to by a Sender.
 type udpSocket struct {
 	node  *Node
+	use   *clientUse
 	owner udpOwner
 	stop  context.CancelFunc // ends the dial
 
@@ -82,18 +83,18 @@ type udpOwner interface {
 }
 
 // newUDPSocket returns a socket that takes its first datagrams, and then must be
-// dialled, or finished. The error is a limit's, and what a client may read.
-func (n *Node) newUDPSocket(owner udpOwner) (*udpSocket, error) {
-	if !n.dials.Allow() {
+// dialled, or finished. use is its client's. The error is a limit's, and what a client may read.
+func (n *Node) newUDPSocket(owner udpOwner, use *clientUse) (*udpSocket, error) {
+	if err := n.mayDial(use); err != nil {
 		n.count.refused.Add(1)
-		return nil, errDialRate
+		return nil, err
 	}
-	u := &udpSocket{node: n, owner: owner, most: maxPayload6}
-	u.paid.budget = n.uploads
+	u := &udpSocket{node: n, use: use, owner: owner, most: maxPayload6}
+	u.paid = claim{budget: n.uploads, of: &use.uploads}
 	u.touch()
-	if !n.sockets.enter(u) {
+	if err := n.sockets.enter(u); err != nil {
 		n.count.refused.Add(1)
-		return nil, errSockets
+		return nil, err
 	}
 	n.udp.Stats.Flows.Add(1)
 	n.udp.Stats.FlowsOpen.Add(1)

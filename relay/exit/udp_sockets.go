@@ -3,6 +3,7 @@ package exit
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,38 +16,53 @@ var errEvicted = errors.New("made room for another")
 // udpSockets are the node's UDP sockets, those that are dialled included: most at
 // a time. Its lock is the innermost: nothing else is locked under it.
 type udpSockets struct {
-	mu   sync.Mutex
-	most int
-	all  map[*udpSocket]struct{}
+	mu     sync.Mutex
+	most   int
+	one    int          // that one client may have; 0 is his share
+	shared *atomic.Bool // there are several clients
+	all    map[*udpSocket]struct{}
 }
 
-// enter counts u in, and reports whether there is room. One that has been silent
+// enter counts u in, or says that there is no room. One that has been silent
 // for long makes room, if there is any: a client that knocks at thousands of
-// doors, and forgets them all, must not close them to the others. It is closed
-// a moment later than it is counted out.
-func (s *udpSockets) enter(u *udpSocket) bool {
+// doors, and forgets them all, must not close them to the others. Who has all that
+// one client may have makes room with his own. It is closed a moment later than it
+// is counted out.
+func (s *udpSockets) enter(u *udpSocket) error {
 	s.mu.Lock()
 	var silent *udpSocket
-	if len(s.all) >= s.most {
-		if silent = s.silent(); silent == nil {
-			s.mu.Unlock()
-			return false
+	own := u.use.sockets >= mostOf(s.most, s.one, s.shared)
+	if own || len(s.all) >= s.most {
+		of := u.use
+		if !own {
+			of = nil
 		}
-		delete(s.all, silent)
+		if silent = s.silent(of); silent == nil {
+			s.mu.Unlock()
+			if own && s.shared.Load() {
+				return errClientFlows
+			}
+			return errSockets
+		}
+		s.remove(silent)
 	}
+	u.use.sockets++
 	s.all[u] = struct{}{}
 	s.mu.Unlock()
 	if silent != nil {
 		silent.fail(errEvicted)
 	}
-	return true
+	return nil
 }
 
-// silent returns one of those that have been silent for the longest time, nil if
-// that was less than evictAfter.
-func (s *udpSockets) silent() (found *udpSocket) {
+// silent returns one of those that have been silent for the longest time, of that
+// client alone unless it is nil; nil if that was less than evictAfter.
+func (s *udpSockets) silent(of *clientUse) (found *udpSocket) {
 	sample := 16 // its longest silent is, on average, among the longest sixteenth of all
 	for u := range s.all {
+		if of != nil && u.use != of {
+			continue
+		}
 		if found == nil || u.active.Load() < found.active.Load() {
 			found = u
 		}
@@ -63,7 +79,15 @@ func (s *udpSockets) silent() (found *udpSocket) {
 func (s *udpSockets) leave(u *udpSocket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.all, u)
+	s.remove(u)
+}
+
+// remove counts u out, once.
+func (s *udpSockets) remove(u *udpSocket) {
+	if _, in := s.all[u]; in {
+		u.use.sockets--
+		delete(s.all, u)
+	}
 }
 
 func (s *udpSockets) len() int {

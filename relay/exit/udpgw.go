@@ -38,6 +38,7 @@ func isGateway(host string, port uint16) bool {
 type gateway struct {
 	net.Conn // nil: what is not overridden is not used
 	node     *Node
+	use      *clientUse // of the client who has it
 
 	mu      sync.Mutex
 	news    sync.Cond // there is something to read, or the end
@@ -59,11 +60,11 @@ type gatewayFlow struct {
 	active time.Time
 }
 
-func newGateway(n *Node) *gateway {
-	g := &gateway{node: n, flows: make(map[string]*gatewayFlow)}
+func newGateway(n *Node, use *clientUse) *gateway {
+	g := &gateway{node: n, use: use, flows: make(map[string]*gatewayFlow)}
 	g.news.L = &g.mu
-	g.in.claim.budget = n.uploads
-	g.out.claim.budget, g.out.st = n.downloads, n.udp.Stats
+	g.in.claim = claim{budget: n.uploads, of: &use.uploads}
+	g.out.claim, g.out.st = claim{budget: n.downloads, of: &use.downloads}, n.udp.Stats
 	return g
 }
 
@@ -127,7 +128,7 @@ func (g *gateway) open(f *frame) (err error) {
 		g.evict()
 	}
 	fl := &gatewayFlow{g: g, path: string(f.path), active: time.Now()}
-	if fl.sock, err = g.node.newUDPSocket(fl); err != nil {
+	if fl.sock, err = g.node.newUDPSocket(fl, g.use); err != nil {
 		return err
 	}
 	g.flows[fl.path] = fl

@@ -278,7 +278,7 @@ func TestUDPGWReap(t *testing.T) {
 // newTestGateway is a gateway that a test reads and writes itself.
 func newTestGateway(t testing.TB, c Config) (*rig, *gateway) {
 	r := newRig(t, c)
-	g := newGateway(r.node)
+	g := newGateway(r.node, r.node.keyUse)
 	t.Cleanup(func() { g.Close() })
 	return r, g
 }
