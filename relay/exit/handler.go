@@ -30,8 +30,8 @@ var (
 )
 
 // ServeHTTP answers an exchange. Whoever does not know the key gets one and the
-// same 404 whatever was asked, after the whole body was read whatever the path
-// was: the time of the answer tells a probe nothing either.
+// same 404 whatever was asked, after the whole body was read and looked at whatever the
+// path was: the time of the answer tells a probe nothing either.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// For the whole body, whatever the path: no part of the answer may tell.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyLimit)) // a test's writer has no deadlines
@@ -42,9 +42,13 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	req, err := n.receive(w, r, ours)
+	req, err := n.receive(w, r, r.Method == http.MethodPost)
 	if err == nil && !ours {
 		err = errNotFound
+		if req != nil {
+			n.alike(r.URL.Path, req.b.B)
+			req.release()
+		}
 	}
 	switch {
 	case err != nil && n.isHealth(r):
@@ -57,6 +61,16 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.serve(w, r, req, (*exchange).readSingle)
 	default:
 		n.serve(w, r, req, (*exchange).readBatch)
+	}
+}
+
+// alike does with a body that is refused at path what other paths would have done.
+func (n *Node) alike(path string, body []byte) {
+	if path != pathLink && n.links.on.Load() {
+		_, _ = n.links.responder.Accept(body) // which looks no further than at its length, unless it may be a hello
+	}
+	if path != pathBatch && path != pathSingle && n.keyed {
+		_, _ = n.open(body)
 	}
 }
 
@@ -83,6 +97,9 @@ func (n *Node) serve(w http.ResponseWriter, r *http.Request, req *request, read 
 			return
 		}
 		x.execute()
+	}
+	if err != nil {
+		n.alike(r.URL.Path, req.b.B)
 	}
 	req.release() // the ops alias it, and are done with
 	if err != nil {

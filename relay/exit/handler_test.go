@@ -3,6 +3,7 @@ package exit
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,9 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
+	"relaymux/mux/link"
 	"relaymux/mux/wire"
 )
 
@@ -93,6 +96,57 @@ func TestHostile64_ActiveProbes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestHostile64_PathsTakeTheSameTime: what is refused is looked at the same way whatever
+// its path is, so that neither the time nor a want of memory tells which paths there are.
+func TestHostile64_PathsTakeTheSameTime(t *testing.T) {
+	many := make([]link.Client, 300) // whose secrets are all tried on a hello
+	for i := range many {
+		many[i] = clients(fmt.Sprint("client ", i))[0]
+	}
+	_, hello, err := link.Hello(secretOf("a stranger"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, Config{Clients: many})
+	ask := func(path, body string) (status int, took time.Duration) {
+		w := httptest.NewRecorder()
+		req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+		began := time.Now()
+		r.node.ServeHTTP(w, req)
+		return w.Code, time.Since(began)
+	}
+	paths := []string{pathLink, pathBatch, pathSingle, "/", "/x"}
+	for name, body := range map[string]string{
+		"a hello": string(hello), "JSON": `{"x":[` + strings.Repeat(`"\u0041a",`, 300_000) + `0],"k":"no"}`,
+		"gzip": string(zip([]byte(`{"k":"` + strings.Repeat("a", 8<<20) + `"}`))),
+	} {
+		least := make(map[string]time.Duration)
+		for range 10 {
+			for _, path := range paths {
+				status, took := ask(path, body)
+				if status != http.StatusNotFound {
+					t.Fatalf("%s to %s: %d", name, path, status)
+				}
+				if first, there := least[path]; !there || took < first {
+					least[path] = took
+				}
+			}
+		}
+		for _, path := range paths {
+			if least[path] > 3*least["/"] || least[path] < least["/"]/3 {
+				t.Errorf("%s to %s takes %v, and to / %v", name, path, least[path], least["/"])
+			}
+		}
+	}
+	r.node.bodies.Force(int(r.node.bodies.Limit()))
+	defer r.node.bodies.Return(int(r.node.bodies.Limit()))
+	for _, path := range paths {
+		if status, _ := ask(path, "x"); status != http.StatusServiceUnavailable {
+			t.Errorf("%s without memory: %d", path, status)
+		}
 	}
 }
 

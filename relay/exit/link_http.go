@@ -56,6 +56,9 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request, req *request, b
 			n.finishLink(w, r, l, x)
 		}
 	default:
+		if !text {
+			n.alike(r.URL.Path, body)
+		}
 		req.release()
 		n.refuseLink(w, r, errLinkBody, text)
 	}
