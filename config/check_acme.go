@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"net"
 	"net/mail"
 	"net/netip"
@@ -85,15 +84,8 @@ func (l *loader) checkDirectory() {
 	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || !isHost(u.Hostname()) || u.User != nil {
 		l.fail("node.acme.directory", `must be an https address, such as "https://acme-v02.api.letsencrypt.org/directory"`)
 	}
-	if a.CAFile == "" {
-		return
-	}
-	text, _, err := readBounded(a.CAFile, maxFile)
-	switch {
-	case err != nil:
-		l.fail("node.acme.ca_file", "%v", err)
-	case !x509.NewCertPool().AppendCertsFromPEM([]byte(text)):
-		l.fail("node.acme.ca_file", "%s: holds no certificate in PEM form", a.CAFile)
+	if a.CAFile != "" {
+		l.checkCAFile("node.acme.ca_file", a.CAFile)
 	}
 }
 

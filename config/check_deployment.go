@@ -82,15 +82,35 @@ func (l *loader) checkTLS(d *Deployment, at string) {
 	if d.InsecureSkipVerify && (d.PinSHA256 != nil || d.CAFile != "") {
 		l.fail(join(at, "insecure_skip_verify"), "contradicts pin_sha256 and ca_file, which would not be looked at; remove it")
 	}
-	if d.CAFile == "" {
+	l.warnUnverified(d, at)
+	if d.CAFile != "" {
+		l.checkCAFile(join(at, "ca_file"), d.CAFile)
+	}
+}
+
+// warnUnverified says who may be in between.
+func (l *loader) warnUnverified(d *Deployment, at string) {
+	if u, err := url.Parse(d.URL); !d.InsecureSkipVerify || err == nil && isLoopbackHost(u.Hostname()) {
 		return
 	}
-	text, _, err := readBounded(d.CAFile, maxFile)
+	what := "the key"
+	if !l.cfg.Links(d) {
+		what = "the key and what your programs do not encrypt"
+	}
+	l.warn(join(at, "insecure_skip_verify"), "has whoever stands in between read %s; "+
+		"pin_sha256 trusts one certificate, and ca_file those of one CA", what)
+}
+
+// checkCAFile wants certificates that nobody else can put there.
+func (l *loader) checkCAFile(at, file string) {
+	text, mode, err := readBounded(file, maxFile)
 	switch {
 	case err != nil:
-		l.fail(join(at, "ca_file"), "%v", err)
+		l.fail(at, "%v", err)
+	case writableByAll(mode):
+		l.fail(at, "everybody may write to this file; run: chmod o-w %s", file)
 	case !x509.NewCertPool().AppendCertsFromPEM([]byte(text)):
-		l.fail(join(at, "ca_file"), "%s: holds no certificate in PEM form", d.CAFile)
+		l.fail(at, "%s: holds no certificate in PEM form", file)
 	}
 }
 

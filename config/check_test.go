@@ -271,7 +271,6 @@ func TestCAFile(t *testing.T) {
 	wantProblem(t, report(Source{Role: Run, Path: write(t, "c.toml", minimal+"ca_file = '"+bad+"'\n")}), "holds no certificate")
 	contradiction := minimal + "insecure_skip_verify = true\nca_file = '" + good + "'\n"
 	wantProblem(t, report(Source{Role: Run, Path: write(t, "c.toml", contradiction)}), "insecure_skip_verify: contradicts")
-	mustLoad(t, Run, minimal+"insecure_skip_verify = true\n")
 	plain := strings.Replace(minimal, "https://", "http://", 1) + "pin_sha256 = '" + strings.Repeat("ab", 32) + "'\n"
 	wantProblem(t, report(Source{Role: Run, Path: write(t, "c.toml", plain)}), "pin_sha256: is of no use")
 }

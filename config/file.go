@@ -30,6 +30,9 @@ func (l *loader) readFile() {
 		l.problems = append(l.problems, Problem{Text: err.Error()})
 		return
 	}
+	if writableByAll(mode) {
+		l.problems = append(l.problems, Problem{File: l.src.Path, Text: "everybody may write to this file; run: chmod o-w " + l.src.Path})
+	}
 	l.decode(text)
 	l.checkPrivate(mode)
 }

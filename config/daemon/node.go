@@ -22,6 +22,11 @@ func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	leaveOne()
 	var identity []byte
 	dir := config.StateDir(cfg, in.Environ)
+	if dir != "" {
+		if err := config.CheckDir(dir); err != nil {
+			return nil, fmt.Errorf("dir under [state]: %w", err)
+		}
+	}
 	if !cfg.Node.Key.IsSet() && dir != "" {
 		var err error
 		if identity, err = exit.LoadIdentity(dir); err != nil {

@@ -178,6 +178,23 @@ func TestPrivateFiles(t *testing.T) {
 	}
 }
 
+// TestDirectoryOfOthers: secrets are not written to where others could put theirs.
+func TestDirectoryOfOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no permission bits")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(t, Options{Dir: dir, Node: "node.example", Relays: []string{Direct}}); err == nil || !strings.Contains(err.Error(), "chmod o-w") {
+		t.Error(err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+		t.Errorf("there are %v", entries)
+	}
+}
+
 // TestAgain: a second run changes nothing; one by force says what it overwrites, and
 // asks where it can.
 func TestAgain(t *testing.T) {

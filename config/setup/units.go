@@ -3,8 +3,9 @@ package setup
 import "strings"
 
 // confined is what holds without privileges too. A system call that is not let through
-// fails, and does not end the daemon.
-const confined = `RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+// fails, and does not end the daemon. No core is written: it would have the secrets in it.
+const confined = `LimitCORE=0
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes

@@ -25,6 +25,9 @@ func write(dir string, files, forCheck []file, force bool) (left []string, err e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the directory: %w", err)
 	}
+	if err := config.CheckDir(dir); err != nil {
+		return nil, err
+	}
 	stage, err := os.MkdirTemp(dir, ".init-*")
 	if err != nil {
 		return nil, fmt.Errorf("making a place for the files: %w", err)

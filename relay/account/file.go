@@ -122,7 +122,13 @@ func (l *Ledger) text(now time.Time, ahead bool) string {
 // middle (renameio does the same, but not on Windows). Only who holds the lock
 // may call it: the other file has a fixed name, so that none are left behind.
 func replace(path, text string) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// One that is left is not written to: it might be a link to another file.
+	if left, err := os.Lstat(path + ".new"); err == nil && !left.IsDir() {
+		if err := os.Remove(path + ".new"); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

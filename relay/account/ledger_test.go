@@ -1,6 +1,7 @@
 package account
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -225,6 +226,27 @@ func TestFailingDisk(t *testing.T) {
 		}
 		l.Close()
 	})
+}
+
+// What a program has left, or somebody has put there, is not written to.
+func TestReplaceFollowsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "quota"), filepath.Join(dir, "other")
+	if err := errors.Join(os.WriteFile(other, []byte("precious"), 0o600), os.Symlink(other, path+".new")); err != nil {
+		t.Skip(err) // Windows wants a right for links
+	}
+	if err := replace(path, "counts"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(other)
+	counts, failed := os.ReadFile(path)
+	info, _ := os.Lstat(path)
+	if string(got) != "precious" || string(counts) != "counts" || errors.Join(err, failed) != nil || !info.Mode().IsRegular() {
+		t.Errorf("%q and %q, %v", got, counts, info.Mode())
+	}
+	if err := replace(path, "more"); err != nil { // and a file that is left is no obstacle
+		t.Fatal(err)
+	}
 }
 
 // The second program with one directory begins with the counts of the first

@@ -1,0 +1,32 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+)
+
+// CheckDir says why others could replace what this program keeps in a directory, nil if
+// they cannot, or if it is not there yet.
+func CheckDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("looking at the directory: %w", err)
+	case ofOthers(info, os.Geteuid()):
+		return fmt.Errorf("the directory %s is another user's, who could replace what is in it; name another", dir)
+	case writableByAll(info.Mode()) && info.Mode()&fs.ModeSticky == 0:
+		return fmt.Errorf("everybody may write to the directory %s, and replace what is in it; run: chmod o-w %[1]s", dir)
+	}
+	return nil
+}
+
+// writableByAll reports whether anybody on the machine may change a file. Windows has no
+// such bit.
+func writableByAll(mode os.FileMode) bool {
+	return runtime.GOOS != "windows" && mode.Perm()&0o002 != 0
+}
