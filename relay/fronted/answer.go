@@ -62,7 +62,16 @@ func (x *exchange) receive(resp *http.Response, answer []byte) ([]byte, error) {
 	if f := exception(text); f != nil {
 		return answer, f
 	}
+	if x.repeatsKey(text) {
+		return answer, &relay.Failure{Kind: relay.Malformed, Detail: "the answer repeats the key"}
+	}
 	return append(answer[:start], text...), nil // moves nothing if text is all of it
+}
+
+// repeatsKey reports whether text has the key in it, from where it would come into errors
+// and the log. Payload is base64, of which no part is a key by chance unless it is short.
+func (x *exchange) repeatsKey(text []byte) bool {
+	return len(x.config.Key) >= 12 && bytes.Contains(text, []byte(x.config.Key))
 }
 
 // refused is the outcome of a status that is not 200.

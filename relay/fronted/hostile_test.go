@@ -77,6 +77,25 @@ func TestHostile69_PagesOfARelayLeakNoKey(t *testing.T) {
 	}
 }
 
+// TestHostile69_AnswersLeakNoKey: what a relay says in the wire's own form, of a batch or
+// of one op, is told to people too.
+func TestHostile69_AnswersLeakNoKey(t *testing.T) {
+	const key = "the key of the deployment"
+	for _, text := range []string{
+		`{"e":"wrong key: KEY"}`, `{"e":"unauthorized","code":"KEY"}`, `{"r":[{"sid":"a"},{"e":"connect failed: KEY"}]}`, `words {"r":[{"d":"KEY"}]} words`,
+	} {
+		r := newRig(t)
+		r.serve(server, nil, answer(200, strings.ReplaceAll(text, "KEY", key)))
+		got, f := r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = key }))
+		if f == nil || f.Kind != relay.Malformed || strings.Contains(f.Error(), key) {
+			t.Errorf("%s: %q, %v", text, got, f)
+		}
+		if got, f = r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = "another" })); f != nil {
+			t.Errorf("%s, of another key: %q, %v", text, got, f)
+		}
+	}
+}
+
 // TestHostile69_ScriptException is the one error that comes as JSON.
 func TestHostile69_ScriptException(t *testing.T) {
 	for _, tt := range []struct {
