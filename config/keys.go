@@ -108,6 +108,8 @@ func typeName(t reflect.Type) string {
 		return "list"
 	case reflect.TypeFor[Pin]():
 		return "sha256"
+	case reflect.TypeFor[Secret]():
+		return "secret"
 	}
 	return strings.ToLower(t.Name())
 }

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"relaymux/mux/buf"
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
 
 // idleMux returns a Mux whose loop does not run, for what the loop does alone.
 func idleMux(launch func(*exchange)) *loop {
-	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(30, "")}},
+	m := New(Config{Deployments: []Deployment{{Name: "d", Key: secret.New("key"), Account: NewAccount(30, "")}},
 		MaxOps: 50, MaxBytes: 4 << 20, Memory: 256 << 20})
 	m.Close(context.Background())
 	l := &m.loop
@@ -102,7 +103,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func benchEncode(b *testing.B, onLoop bool) {
-	m := New(Config{Deployments: []Deployment{{Name: "d", Key: "key", Account: NewAccount(64, ""),
+	m := New(Config{Deployments: []Deployment{{Name: "d", Key: secret.New("key"), Account: NewAccount(64, ""),
 		Transport: nullTransport{func([]byte) {}}}}, MaxOps: 50, MaxBytes: 4 << 20, Memory: 1 << 30})
 	defer m.Close(context.Background())
 	bulkOps := make([]wire.Op, 3)
@@ -110,7 +111,7 @@ func benchEncode(b *testing.B, onLoop bool) {
 		bulkOps[i] = wire.Op{Kind: wire.Data, SID: []byte("s"), Data: [][]byte{make([]byte, 1<<20)}}
 	}
 	arrived := make(chan time.Time, 1)
-	probe := Deployment{Name: "p", Key: "key", Account: NewAccount(1, ""),
+	probe := Deployment{Name: "p", Key: secret.New("key"), Account: NewAccount(1, ""),
 		Transport: nullTransport{func([]byte) { arrived <- time.Now() }}}
 	var took []time.Duration
 	for range b.N {

@@ -117,7 +117,7 @@ func (l *linkLoop) bodyLimit(d *deployment, binary bool) int {
 	}
 	limit = d.line.bodyMost(limit)
 	if !binary {
-		limit = (limit - textFrame - len(d.Key)) / 4 * 3
+		limit = (limit - textFrame - len(d.Key.Reveal())) / 4 * 3
 	}
 	return limit - link.RequestHead
 }

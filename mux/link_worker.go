@@ -102,7 +102,7 @@ func (m *Mux) sealed(x *linkExchange) *buf.Buf {
 	}
 	text := buf.Body()
 	op := [1]wire.Op{{Kind: wire.Link, Data: [][]byte{body.B}}}
-	text.B = wire.AppendBatch(text.B, x.d.Key, x.d.Script, op[:])
+	text.B = wire.AppendBatch(text.B, x.d.Key.Reveal(), x.d.Script, op[:])
 	body.Release()
 	return text
 }

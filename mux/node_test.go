@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
@@ -241,7 +242,7 @@ func (n *fakeNode) seen() []batchSeen {
 func newMux(t *testing.T, c Config, slots int, nodes ...relay.Transport) *Mux {
 	for i, n := range nodes {
 		c.Deployments = append(c.Deployments, Deployment{
-			Name: fmt.Sprintf("d%d", i), Key: "key", Transport: n, Account: NewAccount(slots, "")})
+			Name: fmt.Sprintf("d%d", i), Key: secret.New("key"), Transport: n, Account: NewAccount(slots, "")})
 	}
 	c.MaxOps = cmpOr(c.MaxOps, 50)
 	c.MaxBytes = cmpOr(c.MaxBytes, 4<<20)

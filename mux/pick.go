@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay"
 	"relaymux/relay/account"
@@ -19,7 +20,7 @@ import (
 // A Deployment is one relay URL that exchanges can go through.
 type Deployment struct {
 	Name      string
-	Key       string        // goes into each body
+	Key       secret.Text   // goes into each body
 	Script    bool          // speaks to a script, which wants "t" in a batch
 	Link      bool          // carries the native link, not the JSON wire
 	Limit     time.Duration // the longest that an exchange may take; 0 is 30 s

@@ -70,7 +70,7 @@ func (l *loop) bodyLimit(d *deployment) int {
 	if d.maxBody > 0 {
 		limit = min(limit, d.maxBody)
 	}
-	return limit - wire.BatchLen(d.Key)
+	return limit - wire.BatchLen(d.Key.Reveal())
 }
 
 // reserve keeps a part of the memory budget for what op may bring, and tells

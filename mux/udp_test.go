@@ -14,6 +14,7 @@ import (
 
 	"relaymux/mux/buf"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/mux/wire"
 	"relaymux/relay"
@@ -978,7 +979,7 @@ func TestHostile26_FloodSharedAccount(t *testing.T) {
 		account := NewAccount(slots, "")
 		var c Config
 		for i := range 2 {
-			c.Deployments = append(c.Deployments, Deployment{Name: fmt.Sprint(i), Key: "key", Transport: n, Account: account})
+			c.Deployments = append(c.Deployments, Deployment{Name: fmt.Sprint(i), Key: secret.New("key"), Transport: n, Account: account})
 		}
 		m := newMux(t, c, slots)
 		a := openUDP(m, "example.org", 9)

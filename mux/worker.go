@@ -92,7 +92,7 @@ func (m *Mux) carry(x *exchange) { m.travel(x, m.encode(x)) }
 func (m *Mux) encode(x *exchange) *buf.Buf {
 	defer m.heavy(x.size())()
 	body := buf.Body()
-	body.B = wire.AppendBatch(body.B, x.d.Key, x.d.Script, x.ops)
+	body.B = wire.AppendBatch(body.B, x.d.Key.Reveal(), x.d.Script, x.ops)
 	return body
 }
 

@@ -14,6 +14,7 @@ package socks
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -69,8 +70,20 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// User is a name with the password that belongs to it.
+// User is a name with the password that belongs to it. Whatever prints it prints the name.
 type User struct{ Name, Password string }
+
+// String is the name.
+func (u User) String() string { return u.Name }
+
+// Format has it that for all verbs, those that ask for no String included.
+func (u User) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, u.Name) }
+
+// LogValue is the name, for logs.
+func (u User) LogValue() slog.Value { return slog.StringValue(u.Name) }
+
+// MarshalText is the name, for what is encoded.
+func (u User) MarshalText() ([]byte, error) { return []byte(u.Name), nil }
 
 // Server serves any number of listeners. Make it with New.
 type Server struct {
@@ -120,6 +133,7 @@ func New(cfg Config) *Server {
 		listeners: make(map[net.Listener]chan struct{}),
 		self:      cfg.Self,
 	}
+	s.cfg.Users = nil // the guard has their digests
 	s.ctx, s.cut = context.WithCancel(context.Background())
 	if cfg.UDP != nil {
 		s.SetBlocks(cfg.UDP.BlockQUIC, cfg.UDP.BlockSTUN)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"relaymux/config"
+	"relaymux/mux/secret"
 	"relaymux/relay/doctor"
 	"relaymux/relay/relaytest/testca"
 	"relaymux/socks/dash"
@@ -306,8 +307,8 @@ func TestAdminToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, want := range map[string]dash.Client{
-		"":               {Socket: "/nowhere/s", Listen: "127.0.0.1:1081", Token: "Zm9yIHRlc3RzIG9ubHkh"},
-		"127.0.0.1:1081": {Listen: "127.0.0.1:1081", Token: "Zm9yIHRlc3RzIG9ubHkh"},
+		"":               {Socket: "/nowhere/s", Listen: "127.0.0.1:1081", Token: secret.New("Zm9yIHRlc3RzIG9ubHkh")},
+		"127.0.0.1:1081": {Listen: "127.0.0.1:1081", Token: secret.New("Zm9yIHRlc3RzIG9ubHkh")},
 		"127.0.0.1:1082": {Listen: "127.0.0.1:1082"},
 	} {
 		a := app{err: io.Discard}

@@ -66,10 +66,10 @@ func (a *app) scriptCommand() *cobra.Command {
 }
 
 // secretFile is a flag that names a secret's file: argv is everybody's to read.
-func secretFile(to *string) func(string) error {
+func secretFile(to *config.Secret) func(string) error {
 	return func(file string) error {
 		s, err := config.ReadSecret(file)
-		*to = s.Reveal()
+		*to = s
 		return err
 	}
 }
@@ -92,7 +92,7 @@ func (a *app) fromConfigs(kind, deployment string, paths []string, v *script.Val
 		}
 		some = true
 		ds = append(ds, cfg.Deployments...)
-		v.NodeKey = cmp.Or(v.NodeKey, cfg.Node.Key.Reveal())
+		v.NodeKey = cmp.Or(v.NodeKey, cfg.Node.Key)
 		if cfg.Node.Key.IsSet() || len(cfg.Node.Clients) > 0 { // one of both every node has
 			hasNode = true
 			notes = append(notes, trust(kind, path, &cfg.Node, v)...)
@@ -104,7 +104,7 @@ func (a *app) fromConfigs(kind, deployment string, paths []string, v *script.Val
 	d := choose(kind, deployment, ds)
 	switch {
 	case d != nil:
-		v.Key = cmp.Or(v.Key, d.Key.Reveal())
+		v.Key = cmp.Or(v.Key, d.Key)
 		v.Path = cmp.Or(v.Path, pathOf(d))
 	case deployment != "" && some:
 		return nil, usage("the config has no [[deployment]] with the name %q", deployment)

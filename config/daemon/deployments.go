@@ -75,7 +75,7 @@ func front(d *config.Deployment) (fronted.Config, error) {
 		roots.AppendCertsFromPEM(pem)
 	}
 	return fronted.Config{
-		Name: d.Name, URL: u, Key: d.Key.Reveal(), ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
+		Name: d.Name, URL: u, Key: d.Key, ConnectTo: d.ConnectTo, ServerName: d.ServerName, RootCAs: roots,
 		PinSHA256: d.PinSHA256, InsecureSkipVerify: d.InsecureSkipVerify, HTTP: d.HTTP,
 		ExchangeLimit: time.Duration(d.ExchangeLimit),
 	}, nil

@@ -47,7 +47,7 @@ func newFleet(cfg *config.Config, old *fleet, log *slog.Logger, quic *stats.UDP)
 			return nil, err
 		}
 		f.ds = append(f.ds, mux.Deployment{
-			Name: d.Name, Key: d.Key.Reveal(), Script: t.Script(), Link: cfg.Links(d), Limit: time.Duration(d.ExchangeLimit),
+			Name: d.Name, Key: d.Key, Script: t.Script(), Link: cfg.Links(d), Limit: time.Duration(d.ExchangeLimit),
 			Transport: t, Account: f.accounts[d.Account], Stats: old.counters(d.Name),
 		})
 	}

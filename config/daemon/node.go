@@ -20,7 +20,7 @@ import (
 func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	boundHeap(int64(cfg.Node.Limits.Memory))
 	leaveOne()
-	var identity []byte
+	var identity config.Secret
 	dir := config.StateDir(cfg, in.Environ)
 	if dir != "" {
 		if err := config.CheckDir(dir); err != nil {
@@ -60,7 +60,7 @@ type Node struct {
 
 // newNode opens the node's port. What it keeps is in dir; identity is what a node
 // without a key is known by.
-func newNode(cfg *config.Config, dir string, identity []byte, log *slog.Logger) (*Node, error) {
+func newNode(cfg *config.Config, dir string, identity config.Secret, log *slog.Logger) (*Node, error) {
 	c := &cfg.Node
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
@@ -69,7 +69,7 @@ func newNode(cfg *config.Config, dir string, identity []byte, log *slog.Logger) 
 	s := &Node{cfg: cfg, ln: ln, udp: new(stats.UDP), quic: new(stats.UDP), log: log}
 	limits := limitsOf(&c.Limits)
 	s.node, err = exit.New(exit.Config{
-		Key: c.Key.Reveal(), Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policyOf(c, ln),
+		Key: c.Key, Clients: clients(c.Clients), Identity: identity, Diagnostics: c.Diagnostics, Policy: policyOf(c, ln),
 		Memory: int64(c.Limits.Memory), Streams: limits.Streams, DialsPerSecond: limits.DialsPerSecond,
 		ClientStreams: limits.ClientStreams, ClientDialsPerSecond: limits.ClientDialsPerSecond, Reap: time.Duration(c.Limits.Reap), Log: log,
 		UDP: exit.UDP{
@@ -137,7 +137,7 @@ func (n *Node) serve(ctx context.Context) error {
 // embed starts a node in this process and points the config's only deployment
 // at it, through the same HTTPS that leads to a node elsewhere.
 func embed(cfg *config.Config, log *slog.Logger) (*Node, error) {
-	s, err := newNode(cfg, "", nil, log)
+	s, err := newNode(cfg, "", config.Secret{}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -148,7 +148,7 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
 	return dash.New(dash.Config{
 		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
-		Version: p.version, Token: cfg.Admin.Token.Reveal(),
+		Version: p.version, Token: cfg.Admin.Token,
 		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Lines: p.lines,
 		Route: func(target string) (verdict, rule string, err error) {
 			v, err := p.routes.DecideText(target)

@@ -16,9 +16,10 @@ import (
 
 // A Proxy is what the variables lead to.
 type Proxy struct {
-	Address        string // host:port, as a program on this machine reaches it
-	User, Password string // "" where none is asked for
-	Direct         string // what else is reached without it, as no_proxy has it; "" for nothing
+	Address  string // host:port, as a program on this machine reaches it
+	User     string // "" where none is asked for
+	Password config.Secret
+	Direct   string // what else is reached without it, as no_proxy has it; "" for nothing
 }
 
 // Of is the proxy that cfg describes, with the password of that user, of the first if
@@ -30,7 +31,7 @@ func Of(cfg *config.Config, user string, environ []string) (p Proxy, err error) 
 	}
 	for _, u := range cfg.Proxy.Users {
 		if user == "" || user == u.Name {
-			p.User, p.Password = u.Name, u.Password.Reveal()
+			p.User, p.Password = u.Name, u.Password
 			return p, nil
 		}
 	}
@@ -81,7 +82,7 @@ func (p Proxy) Variables() (list []Variable) {
 	at := func(scheme string) string {
 		u := url.URL{Scheme: scheme, Host: p.Address}
 		if p.User != "" {
-			u.User = url.UserPassword(p.User, p.Password)
+			u.User = url.UserPassword(p.User, p.Password.Reveal())
 		}
 		return u.String()
 	}

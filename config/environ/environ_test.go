@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"relaymux/config"
 )
 
 func TestReach(t *testing.T) {
@@ -20,7 +22,7 @@ func TestReach(t *testing.T) {
 }
 
 // wild is a proxy whose password every shell would read otherwise.
-var wild = Proxy{Address: "[::1]:1080", User: "a'n n", Password: "p'w$(touch x)`\\\"\n%@:/‘’"}
+var wild = Proxy{Address: "[::1]:1080", User: "a'n n", Password: config.NewSecret("p'w$(touch x)`\\\"\n%@:/‘’")}
 
 // TestVariables: what is asked for a password is in the URL, escaped.
 func TestVariables(t *testing.T) {

@@ -196,14 +196,14 @@ type scriptFile struct {
 // scripts are the texts of all relays, one of a kind.
 func (p *plan) scripts() (list []scriptFile) {
 	for _, w := range p.ways {
-		v := script.Values{Node: p.nodeURL(), Key: w.key}
+		v := script.Values{Node: p.nodeURL(), Key: config.NewSecret(w.key)}
 		if u, err := url.Parse(w.url); err == nil {
 			v.Path = u.Path
 		}
 		switch {
 		case slices.ContainsFunc(list, func(f scriptFile) bool { return f.kind == w.kind || w.kind == Proxy && f.kind == script.Nginx }):
 		case w.kind == script.AppsScript:
-			v.NodeKey, v.SkipVerify = p.nodeKey, p.cert != nil
+			v.NodeKey, v.SkipVerify = config.NewSecret(p.nodeKey), p.cert != nil
 			list = append(list, scriptFile{w.kind, "Code.gs", v})
 		case w.kind == script.Worker:
 			list = append(list, scriptFile{w.kind, "worker.js", v})

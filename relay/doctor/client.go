@@ -23,7 +23,7 @@ type Deployment struct {
 // direct reports whether d leads to the node itself, as far as can be told: on the link
 // the node wants no key, but a Worker does.
 func (d *Deployment) direct() bool {
-	return (d.URL.Path == "" || d.URL.Path == "/") && (d.Key == "" || !d.Link)
+	return (d.URL.Path == "" || d.URL.Path == "/") && (!d.Key.IsSet() || !d.Link)
 }
 
 // udp reports whether its exchanges may go by HTTP/3.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"relaymux/mux/secret"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
 )
@@ -16,7 +17,7 @@ func TestDirect(t *testing.T) {
 		link      bool
 		want      bool
 	}{{"", "", true, true}, {"/", "", true, true}, {"/hidden", "", true, false}, {"", "key", true, false}, {"", "key", false, true}} {
-		d := Deployment{Config: fronted.Config{URL: &url.URL{Scheme: "https", Host: "relay.example", Path: c.path}, Key: c.key}, Link: c.link}
+		d := Deployment{Config: fronted.Config{URL: &url.URL{Scheme: "https", Host: "relay.example", Path: c.path}, Key: secret.New(c.key)}, Link: c.link}
 		if d.direct() != c.want {
 			t.Errorf("%+v", c)
 		}

@@ -54,7 +54,7 @@ func (e *exam) ask(ctx context.Context, t relay.Transport) ([]Leg, *fault) {
 		return e.handshake(ctx, t)
 	}
 	var a wire.Answer
-	answer, f := e.exchange(ctx, t, wire.AppendBatch(nil, e.d.Key, e.d.Script(), nil), false)
+	answer, f := e.exchange(ctx, t, wire.AppendBatch(nil, e.d.Key.Reveal(), e.d.Script(), nil), false)
 	if f != nil {
 		return nil, f
 	}
@@ -81,7 +81,7 @@ func (e *exam) handshake(ctx context.Context, t relay.Transport) ([]Leg, *fault)
 	body := hello
 	if e.d.Script() {
 		op := [1]wire.Op{{Kind: wire.Link, Data: [][]byte{hello}}}
-		body = wire.AppendBatch(nil, e.d.Key, true, op[:])
+		body = wire.AppendBatch(nil, e.d.Key.Reveal(), true, op[:])
 	}
 	answer, f := e.exchange(ctx, t, body, !e.d.Script())
 	if f != nil {

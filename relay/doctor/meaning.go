@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
@@ -98,8 +99,8 @@ func (e *exam) nodeSaid(detail string) string {
 	return ""
 }
 
-func keyRemedy(key string) string {
-	if key == "" {
+func keyRemedy(key secret.Text) string {
+	if !key.IsSet() {
 		return "check the url; or the Worker asks for a key, which the [[deployment]] lacks"
 	}
 	return "key of the [[deployment]] must be the one that the Worker was given; else check the url"

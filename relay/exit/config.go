@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 )
 
 // Config is what a Node needs to know. The zero value of every field stands for its
@@ -44,15 +45,15 @@ import (
 type Config struct {
 	// Key is the secret that a request of the JSON wire must carry under "k". If
 	// it is empty, there is no JSON wire.
-	Key string
+	Key secret.Text
 
 	// Clients may open links (mux/link); SetClients replaces them.
 	Clients []link.Client
 
 	// Identity is what clients know the node by after a restart: any bytes that
-	// stay the same. If nil, it is Key; without that they take each run for
+	// stay the same. If it is none, it is Key; without that they take each run for
 	// another node.
-	Identity []byte
+	Identity secret.Text
 
 	// Diagnostics answers a bad request with a JSON error instead of the
 	// 404, and /health for everybody, and has the log warn of links that are

@@ -1,7 +1,6 @@
 package exit
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,11 +9,11 @@ import (
 func TestLoadIdentity(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
 	first, err := LoadIdentity(dir)
-	if err != nil || len(first) != identitySize {
+	if err != nil || len(first.Reveal()) != identitySize {
 		t.Fatal(first, err)
 	}
 	again, err := LoadIdentity(dir)
-	if err != nil || !bytes.Equal(first, again) {
+	if err != nil || first != again {
 		t.Errorf("it changed: %v", err)
 	}
 	path := filepath.Join(dir, "node-id")

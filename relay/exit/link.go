@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 )
 
 // How many links are kept that have no stream. A client that comes back within
@@ -54,10 +55,10 @@ type links struct {
 }
 
 // init makes the table of a node that is known by what identity is, or by nothing
-// that outlives it if that is empty.
-func (t *links) init(identity string) {
-	if len(identity) > 0 {
-		h := hmac.New(sha256.New, []byte(identity))
+// that outlives it if that is none.
+func (t *links) init(identity secret.Text) {
+	if identity.IsSet() {
+		h := hmac.New(sha256.New, []byte(identity.Reveal()))
 		_, _ = h.Write([]byte("relaymux node id")) // a hash takes everything
 		copy(t.node[:], h.Sum(nil))
 	} else {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 )
 
@@ -269,7 +270,7 @@ func TestHostile77_LinkRestart(t *testing.T) {
 		if again.says.Node != a.says.Node || again.says.Epoch == a.says.Epoch {
 			t.Error("a restart is not told by its epoch")
 		}
-		other := newRig(t, Config{Clients: clients("ann"), Identity: []byte("another")}).link("ann")
+		other := newRig(t, Config{Clients: clients("ann"), Identity: secret.New("another")}).link("ann")
 		if other.says.Node == a.says.Node {
 			t.Error("another node has the same name")
 		}

@@ -14,13 +14,14 @@ import (
 
 	"relaymux/mux/buf"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 )
 
 // A Node is the exit. It is an http.Handler; Server gives it a listener.
 type Node struct {
 	keySum      [sha256.Size]byte
 	keyed       bool // there is a key, and so a JSON wire
-	identity    string
+	identity    secret.Text
 	diagnostics bool
 	dialer      Dialer
 	dials       *rate.Limiter
@@ -53,7 +54,7 @@ type Node struct {
 
 // New returns a node that is at work until Close.
 func New(c Config) (*Node, error) {
-	if c.Key == "" && len(c.Clients) == 0 {
+	if !c.Key.IsSet() && len(c.Clients) == 0 {
 		return nil, errNoKey
 	}
 	c = c.withDefaults()
@@ -65,9 +66,9 @@ func New(c Config) (*Node, error) {
 		c.Dialer = d
 	}
 	n := &Node{
-		keySum:      sha256.Sum256([]byte(c.Key)),
-		keyed:       c.Key != "",
-		identity:    cmp.Or(string(c.Identity), c.Key),
+		keySum:      sha256.Sum256([]byte(c.Key.Reveal())),
+		keyed:       c.Key.IsSet(),
+		identity:    cmp.Or(c.Identity, c.Key),
 		diagnostics: c.Diagnostics,
 		dialer:      c.Dialer,
 		dials:       dialLimiter(c.DialsPerSecond),

@@ -119,11 +119,11 @@ func (s *Server) useQUIC(socket net.PacketConn, yield bool) error {
 // node is: then clients are told at once that their connections are gone.
 func (n *Node) quicKey(purpose string) *[sha256.Size]byte {
 	key := new([sha256.Size]byte)
-	if n.identity == "" {
+	if !n.identity.IsSet() {
 		_, _ = rand.Read(key[:]) // never fails
 		return key
 	}
-	h := hmac.New(sha256.New, []byte(n.identity))
+	h := hmac.New(sha256.New, []byte(n.identity.Reveal()))
 	_, _ = h.Write([]byte("relaymux quic " + purpose)) // a hash takes everything
 	h.Sum(key[:0])
 	return key

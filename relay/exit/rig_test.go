@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 	"relaymux/relay/relaytest/testca"
 )
@@ -140,7 +141,7 @@ type rig struct {
 
 func newRig(t testing.TB, c Config) *rig {
 	r := &rig{t: t, world: &targets{}}
-	c.Key = testKey
+	c.Key = secret.New(testKey)
 	if c.Dialer == nil {
 		c.Dialer = r.world
 	}

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"relaymux/mux/secret"
 )
 
 // TestNodeSettings: what may be dialled, and how much, changes while the node is at work;
 // what is wrong changes nothing.
 func TestNodeSettings(t *testing.T) {
 	t.Parallel()
-	n, err := New(Config{Key: testKey, Streams: 4})
+	n, err := New(Config{Key: secret.New(testKey), Streams: 4})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,8 @@ func (x *exchange) receive(resp *http.Response, answer []byte) ([]byte, error) {
 // repeatsKey reports whether text has the key in it, from where it would come into errors
 // and the log. Payload is base64, of which no part is a key by chance unless it is short.
 func (x *exchange) repeatsKey(text []byte) bool {
-	return len(x.config.Key) >= 12 && bytes.Contains(text, []byte(x.config.Key))
+	key := x.config.Key.Reveal()
+	return len(key) >= 12 && bytes.Contains(text, []byte(key))
 }
 
 // refused is the outcome of a status that is not 200.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"relaymux/mux/secret"
 )
 
 const (
@@ -29,7 +31,7 @@ type Config struct {
 	// Key is what a binary relay asks for, as "Authorization: Bearer"; empty:
 	// nothing is sent. A script finds it in the request, and so does a node that
 	// is asked by the JSON wire.
-	Key string
+	Key secret.Text
 
 	// URL is a script, if its path ends in /macros/s/<id>/exec, else the
 	// prefix of a node or of a binary relay. http only towards loopback.
@@ -91,7 +93,7 @@ func (c Config) check() error {
 		return fmt.Errorf(`http: %q is none of "auto", "1.1", "2"`, c.HTTP)
 	case len(c.PinSHA256) != 0 && len(c.PinSHA256) != sha256.Size:
 		return fmt.Errorf("pin_sha256: has %d bytes, not %d", len(c.PinSHA256), sha256.Size)
-	case strings.ContainsFunc(c.Key, unicode.IsControl):
+	case strings.ContainsFunc(c.Key.Reveal(), unicode.IsControl):
 		return errors.New("key: has a control character, which no header can carry")
 	case c.ExchangeLimit < 0:
 		return errors.New("exchange_limit: is negative")

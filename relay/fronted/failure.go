@@ -21,7 +21,7 @@ func (x *exchange) failure(ctx context.Context, err error) *relay.Failure {
 		f.Untouched = true
 	}
 	// What an unreachable relay's text says is ours, else it may be a page's.
-	if f.Kind != relay.Unreachable && (echoes(f.Detail, x.head) || echoes(f.Detail, []byte(x.config.Key))) {
+	if f.Kind != relay.Unreachable && (echoes(f.Detail, x.head) || echoes(f.Detail, []byte(x.config.Key.Reveal()))) {
 		f.Detail = "the answer repeats the request"
 	}
 	return f

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"relaymux/mux/secret"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
 )
@@ -86,11 +87,11 @@ func TestHostile69_AnswersLeakNoKey(t *testing.T) {
 	} {
 		r := newRig(t)
 		r.serve(server, nil, answer(200, strings.ReplaceAll(text, "KEY", key)))
-		got, f := r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = key }))
+		got, f := r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = secret.New(key) }))
 		if f == nil || f.Kind != relay.Malformed || strings.Contains(f.Error(), key) {
 			t.Errorf("%s: %q, %v", text, got, f)
 		}
-		if got, f = r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = "another" })); f != nil {
+		if got, f = r.exchange(r.transport(node, func(c *fronted.Config) { c.Key = secret.New("another") })); f != nil {
 			t.Errorf("%s, of another key: %q, %v", text, got, f)
 		}
 	}

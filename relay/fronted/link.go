@@ -39,8 +39,8 @@ func (x *exchange) setBinary(req *http.Request) {
 // not look into what it passes on. A node looks at no header: it knows its clients by the
 // link's handshake, or by the key in a JSON request.
 func (x *exchange) setKey(req *http.Request) {
-	if x.config.Key != "" && !x.script {
-		req.Header.Set("Authorization", "Bearer "+x.config.Key)
+	if x.config.Key.IsSet() && !x.script {
+		req.Header.Set("Authorization", "Bearer "+x.config.Key.Reveal())
 	}
 }
 

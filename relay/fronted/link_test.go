@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"relaymux/mux/secret"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
 	"relaymux/relay/relaytest"
@@ -22,7 +23,7 @@ const bearer = "a-key-that-nobody-may-see-1234"
 // message is one of the link: bytes that no text survives.
 var message = []byte("\x02\x00\xff\xfe\r\n{\x80")
 
-func withKey(c *fronted.Config) { c.Key = bearer }
+func withKey(c *fronted.Config) { c.Key = secret.New(bearer) }
 
 // link is one binary exchange of message.
 func (r *rig) link(t *fronted.Transport) (string, *relay.Failure) {
@@ -65,7 +66,7 @@ func TestLink(t *testing.T) {
 			w.Header().Set("Content-Type", "Application/Octet-Stream; x=y")
 			_, _ = w.Write(message)
 		}))
-		tr := r.transport(node+"/prefix/", func(c *fronted.Config) { c.Key = tt.key })
+		tr := r.transport(node+"/prefix/", func(c *fronted.Config) { c.Key = secret.New(tt.key) })
 		x := relay.Exchange{Body: message, Answer: []byte("before "), Binary: true}
 		if err := tr.Exchange(t.Context(), &x); err != nil || string(x.Answer) != "before "+string(message) {
 			t.Errorf("%q, %v", x.Answer, err)
@@ -236,7 +237,7 @@ func TestHostile69_PagesLeakNoBearer(t *testing.T) {
 				takeRequest(c)
 				_, _ = io.WriteString(c, strings.ReplaceAll(answer, "KEY", key))
 			})
-			_, f := r.link(r.transport(node, func(c *fronted.Config) { c.Key = key }))
+			_, f := r.link(r.transport(node, func(c *fronted.Config) { c.Key = secret.New(key) }))
 			if f == nil || strings.Contains(f.Error(), key) {
 				t.Errorf("%q: %v", answer, f)
 			}

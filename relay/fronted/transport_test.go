@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"relaymux/mux/secret"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
 )
@@ -255,8 +256,8 @@ func TestConfigErrors(t *testing.T) {
 		{"https://x.test/?k=1", nil, "query"},
 		{"https://x.test", func(c *fronted.Config) { c.HTTP = "3" }, "http:"},
 		{"https://x.test", func(c *fronted.Config) { c.PinSHA256 = make([]byte, 31) }, "pin_sha256"},
-		{"https://x.test", func(c *fronted.Config) { c.Key = "secret key, \u00e9" }, ""},
-		{"https://x.test", func(c *fronted.Config) { c.Key = "secret\r\nX: y" }, "key:"},
+		{"https://x.test", func(c *fronted.Config) { c.Key = secret.New("secret key, \u00e9") }, ""},
+		{"https://x.test", func(c *fronted.Config) { c.Key = secret.New("secret\r\nX: y") }, "key:"},
 		{"https://x.test", func(c *fronted.Config) { c.ExchangeLimit = -1 }, "exchange_limit"},
 	} {
 		c := fronted.Config{Name: "mine", URL: base(tt.url)}

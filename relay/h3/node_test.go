@@ -14,6 +14,7 @@ import (
 
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay"
 	"relaymux/relay/exit"
@@ -23,7 +24,7 @@ import (
 // to it that knows it by its fingerprint.
 func newNode(t testing.TB, client, server *stats.UDP) *Transport {
 	t.Helper()
-	n, err := exit.New(exit.Config{Key: testKey, Clients: []link.Client{{Name: "ann", Secret: link.NewSecret(testSecret)}}})
+	n, err := exit.New(exit.Config{Key: secret.New(testKey), Clients: []link.Client{{Name: "ann", Secret: link.NewSecret(testSecret)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

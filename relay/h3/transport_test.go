@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
@@ -42,7 +43,7 @@ func TestExchange(t *testing.T) {
 		}
 		echo(w, req)
 	})
-	tr := r.transportOf(func(c *Config) { c.URL.Path, c.Key, c.UDP.Stats = "/prefix", bearer, &st })
+	tr := r.transportOf(func(c *Config) { c.URL.Path, c.Key, c.UDP.Stats = "/prefix", secret.New(bearer), &st })
 	if !tr.Binary() || tr.Script() {
 		t.Error("it is no way to a node")
 	}

@@ -24,6 +24,7 @@ import (
 
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/relay/doctor"
 	"relaymux/relay/exit"
 	"relaymux/relay/fronted"
@@ -83,7 +84,7 @@ func (p patient) examined(t *testing.T) (r *doctor.Report, stack *Stack) {
 		key = p.key
 	}
 	f := fronted.Config{
-		Name: "d", URL: u, Key: key, HTTP: p.http, Dial: n.Dial, InsecureSkipVerify: p.tls, ExchangeLimit: 30 * time.Second}
+		Name: "d", URL: u, Key: secret.New(key), HTTP: p.http, Dial: n.Dial, InsecureSkipVerify: p.tls, ExchangeLimit: 30 * time.Second}
 	if p.front != nil {
 		p.front(&f)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"relaymux/mux"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay/exit"
 )
@@ -89,7 +90,7 @@ func (s *Stack) wantNoneBroken(t *testing.T, book *logbook) {
 
 // linkNode is a node of ours without a server, for StackConfig.Foreign.
 func linkNode(m *Network, change func(*exit.Config)) *exit.Node {
-	c := exit.Config{Key: TunnelKey, Clients: []link.Client{{Name: "stack", Secret: link.NewSecret(LinkSecret)}}, Dialer: dialFunc(m.Dial)}
+	c := exit.Config{Key: secret.New(TunnelKey), Clients: []link.Client{{Name: "stack", Secret: link.NewSecret(LinkSecret)}}, Dialer: dialFunc(m.Dial)}
 	if change != nil {
 		change(&c)
 	}
@@ -215,7 +216,7 @@ func synctestVirtual(t *testing.T, test func(t *testing.T, m *Network)) {
 
 // otherNode makes it another node, of the same clients. The key of its JSON wire is
 // the same, for a script sends it.
-func otherNode(c *exit.Config) { c.Identity = []byte("another node") }
+func otherNode(c *exit.Config) { c.Identity = secret.New("another node") }
 
 // joinDeployment adds the first deployment of another Stack, as "another".
 func joinDeployment(far *Stack) func(*mux.Config) {

@@ -10,12 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"relaymux/mux/secret"
 	"relaymux/relay/exit"
 )
 
 // newNode is a node of ours without a server.
 func newNode(m *Network) *exit.Node {
-	n, err := exit.New(exit.Config{Key: TunnelKey, Dialer: dialFunc(m.Dial)})
+	n, err := exit.New(exit.Config{Key: secret.New(TunnelKey), Dialer: dialFunc(m.Dial)})
 	if err != nil {
 		panic(err) // the config is right
 	}

@@ -21,6 +21,7 @@ import (
 	"relaymux/mux"
 	"relaymux/mux/gso"
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay"
 	"relaymux/relay/exit"
@@ -132,7 +133,7 @@ func (s *Stack) startNode() error {
 // startOurNode serves a node of ours on ln, and returns its URL's scheme.
 func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 	c := exit.Config{
-		Key: TunnelKey, Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log,
+		Key: secret.New(TunnelKey), Policy: exit.Policy{AllowPrivate: true}, Log: s.config.Log,
 		UDP: exit.UDP{GSO: true, Stats: s.NodeUDP},
 	}
 	if m := s.config.Memory; m != nil {
@@ -255,12 +256,12 @@ func (s *Stack) addDeployment(name, key string, u *url.URL) error {
 		dial = s.Dial
 	}
 	t, err := s.transport(fronted.Config{
-		Name: name, URL: u, Key: key, InsecureSkipVerify: s.config.TLS, HTTP: s.config.HTTP, Dial: dial})
+		Name: name, URL: u, Key: secret.New(key), InsecureSkipVerify: s.config.TLS, HTTP: s.config.HTTP, Dial: dial})
 	if err != nil {
 		return err
 	}
 	s.ds = append(s.ds, mux.Deployment{
-		Name: name, Key: key, Script: t.Script(), Link: s.config.Link, Transport: t, Account: mux.NewAccount(s.config.Slots, name)})
+		Name: name, Key: secret.New(key), Script: t.Script(), Link: s.config.Link, Transport: t, Account: mux.NewAccount(s.config.Slots, name)})
 	return nil
 }
 

@@ -44,10 +44,10 @@ func (v Values) checked(kind string) (Values, error) {
 	if strings.Trim(v.Trusted, safe) != "" {
 		return v, errors.New("the certificate's file: may only have letters, digits and - _ ~ . / in its name")
 	}
-	if err := checkKey(v.Key, kind == Worker); err != nil {
+	if err := checkKey(v.Key.Reveal(), kind == Worker); err != nil {
 		return v, fmt.Errorf("the deployment's key: %w", err)
 	}
-	if err := checkKey(v.NodeKey, false); err != nil {
+	if err := checkKey(v.NodeKey.Reveal(), false); err != nil {
 		return v, fmt.Errorf("the node's key: %w", err)
 	}
 	return v, nil

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"relaymux/mux/secret"
 )
 
 //go:embed Code.gs worker.js nginx.conf Caddyfile
@@ -28,10 +30,10 @@ func Kinds() []string { return []string{AppsScript, Worker, Nginx, Caddy} }
 // Values are what is filled in. What is "" stays the placeholder that it is, which no
 // relay takes for a value, but for the path of a Worker: without one it has none.
 type Values struct {
-	Node    string // the node's address, http or https
-	Key     string // what the proxy shows to the relay; none is asked for by nginx and Caddy
-	NodeKey string // what a script shows to the node
-	Path    string // below which a binary relay is
+	Node    string      // the node's address, http or https
+	Key     secret.Text // what the proxy shows to the relay; none is asked for by nginx and Caddy
+	NodeKey secret.Text // what a script shows to the node
+	Path    string      // below which a binary relay is
 
 	// SkipVerify has a script of Google's take any certificate for the node's: the only
 	// kind that can be told so.
@@ -69,11 +71,11 @@ func Fill(kind string, v Values) (string, error) {
 	}
 	switch kind {
 	case AppsScript:
-		return fill("Code.gs", quoted(nodeHere, v.Node), quoted(keyHere, v.Key), quoted(nodeKeyHere, v.NodeKey),
+		return fill("Code.gs", quoted(nodeHere, v.Node), quoted(keyHere, v.Key.Reveal()), quoted(nodeKeyHere, v.NodeKey.Reveal()),
 			substitution{verify, "VERIFY_CERTIFICATE = false"}.unless(!v.SkipVerify))
 	case Worker:
 		path := substitution{js(pathHere), js(v.Path)}
-		return fill("worker.js", quoted(nodeHere, v.Node), quoted(keyHere, v.Key), path)
+		return fill("worker.js", quoted(nodeHere, v.Node), quoted(keyHere, v.Key.Reveal()), path)
 	case Nginx:
 		return fill("nginx.conf", plain(nodeHere, v.Node), plain(pathHere, v.Path),
 			substitution{nginxTrusted, "proxy_ssl_trusted_certificate " + v.Trusted}.unless(v.Trusted == ""))

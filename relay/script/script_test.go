@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 var values = Values{
-	Node: "https://node.example.com:8443/", Key: "the deployment's \"key\"\\", NodeKey: "the node's key", Path: "hidden/",
+	Node: "https://node.example.com:8443/", Key: secret.New("the deployment's \"key\"\\"), NodeKey: secret.New("the node's key"), Path: "hidden/",
 }
 
 // TestGolden compares what Fill makes of each kind, with all values and with none, with
@@ -112,7 +114,7 @@ func TestQuoting(t *testing.T) {
 
 // TestValuesStayValues: one that looks like a placeholder is not filled in again.
 func TestValuesStayValues(t *testing.T) {
-	text, err := Fill(AppsScript, Values{Key: nodeKeyHere, NodeKey: "secret"})
+	text, err := Fill(AppsScript, Values{Key: secret.New(nodeKeyHere), NodeKey: secret.New("secret")})
 	if err != nil || !strings.Contains(text, "AUTH_KEY = "+js(nodeKeyHere)) || strings.Count(text, "secret\"") != 1 {
 		t.Errorf("%v\n%s", err, text)
 	}
@@ -149,17 +151,17 @@ func TestRefusals(t *testing.T) {
 		{Worker, Values{Path: "/a//b"}, "the path"},
 		{Worker, Values{Path: "/a/../b"}, "the path"},
 		{Worker, Values{Path: "/é"}, "the path"},
-		{Worker, Values{Key: "key\r\nX: y"}, "the deployment's key: has the character U+000D"},
-		{Worker, Values{Key: "schlüssel"}, "U+00FC"},
-		{AppsScript, Values{Key: "schlüssel"}, ""},
-		{AppsScript, Values{Key: "a\xff"}, "UTF-8"},
-		{AppsScript, Values{NodeKey: "a\x00"}, "the node's key: has the character U+0000"},
+		{Worker, Values{Key: secret.New("key\r\nX: y")}, "the deployment's key: has the character U+000D"},
+		{Worker, Values{Key: secret.New("schlüssel")}, "U+00FC"},
+		{AppsScript, Values{Key: secret.New("schlüssel")}, ""},
+		{AppsScript, Values{Key: secret.New("a\xff")}, "UTF-8"},
+		{AppsScript, Values{NodeKey: secret.New("a\x00")}, "the node's key: has the character U+0000"},
 	} {
 		_, err := Fill(tt.kind, tt.v)
 		if tt.part == "" && err != nil || tt.part != "" && (err == nil || !strings.Contains(err.Error(), tt.part)) {
 			t.Errorf("%s %+v: %v, want %q", tt.kind, tt.v, err, tt.part)
 		}
-		if err != nil && tt.v.Key != "" && strings.Contains(err.Error(), tt.v.Key) {
+		if err != nil && tt.v.Key.IsSet() && strings.Contains(err.Error(), tt.v.Key.Reveal()) {
 			t.Errorf("the error holds the key: %v", err)
 		}
 	}

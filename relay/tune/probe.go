@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 	"relaymux/relay"
 )
@@ -102,7 +103,7 @@ func (w *way) exchange(ctx context.Context, b body) result {
 // jsonProbe is of the JSON wire: a batch without ops, or, to be large, with one for a
 // session that is not there.
 type jsonProbe struct {
-	key    string
+	key    secret.Text
 	script bool
 }
 
@@ -112,13 +113,13 @@ func (p *jsonProbe) begin(batch []request) ([]body, error) {
 		var ops []wire.Op
 		if r.size > 0 {
 			op := wire.Op{Kind: wire.Data, SID: []byte("none")}
-			room := r.size - wire.BatchLen(p.key) - wire.OpLen(&op) - 32
+			room := r.size - wire.BatchLen(p.key.Reveal()) - wire.OpLen(&op) - 32
 			noise := make([]byte, max(room/4*3, 1))
 			_, _ = rand.Read(noise) // never fails
 			op.Data = [][]byte{noise}
 			ops = append(ops, op)
 		}
-		out[i] = body{bytes: wire.AppendBatch(nil, p.key, p.script, ops), check: checkBatch}
+		out[i] = body{bytes: wire.AppendBatch(nil, p.key.Reveal(), p.script, ops), check: checkBatch}
 	}
 	return out, nil
 }
@@ -147,7 +148,7 @@ type linkProbe struct {
 // viaLink is it by one deployment.
 type viaLink struct {
 	*linkProbe
-	key          string
+	key          secret.Text
 	script, text bool
 	tag          uint64
 	path         func() time.Duration
@@ -164,7 +165,7 @@ func (p *viaLink) begin(batch []request) ([]body, error) {
 	for i, r := range batch {
 		size := r.size
 		if p.text {
-			size = (size - textFrame - len(p.key)) / 4 * 3
+			size = (size - textFrame - len(p.key.Reveal())) / 4 * 3
 		}
 		ask := link.Ask{
 			Hold: uint64(r.hold.Milliseconds()), Keep: uint64(max(r.keep, 1)), Room: 64 << 10, Tag: p.tag,
@@ -202,9 +203,9 @@ func (p *viaLink) wrap(message []byte, exchange uint64) body {
 	return b
 }
 
-func wrapped(key string, script bool, message []byte) []byte {
+func wrapped(key secret.Text, script bool, message []byte) []byte {
 	op := [1]wire.Op{{Kind: wire.Link, Data: [][]byte{message}}}
-	return wire.AppendBatch(nil, key, script, op[:])
+	return wire.AppendBatch(nil, key.Reveal(), script, op[:])
 }
 
 // unwrap is the message in an answer of the JSON wire.

@@ -13,13 +13,15 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"relaymux/mux/secret"
 )
 
 // A Client reads a running relaymux: by its Unix socket, or by its admin address.
 type Client struct {
-	Socket string // path, "" for none
-	Listen string // host:port, "" for none
-	Token  string // what the server at Listen must know, and is not shown (proof.go); "" for none
+	Socket string      // path, none if there is none
+	Listen string      // host:port, none if there is none
+	Token  secret.Text // what the server at Listen must know, and is not shown (proof.go); none if there is none
 }
 
 // At is c for the admin address of another program, which need not be one that c's token
@@ -118,7 +120,7 @@ func (c *Client) ask(ctx context.Context, network, address, host string) ([]byte
 	}}
 	defer t.CloseIdleConnections()
 	authorization := ""
-	if c.Token != "" && network != "unix" {
+	if c.Token.IsSet() && network != "unix" {
 		if authorization, err = c.prove(ctx, t, host); err != nil {
 			return nil, err
 		}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"relaymux/mux/secret"
 )
 
 // serve has the Server listen, and returns where.
@@ -33,13 +35,13 @@ func (r *rig) serve(t *testing.T, socket string) (address string) {
 func TestClient(t *testing.T) {
 	const token = "0123456789abcdef"
 	dir := t.TempDir()
-	r := newRig(t, func(c *Config) { c.Token = token })
+	r := newRig(t, func(c *Config) { c.Token = secret.New(token) })
 	socket := filepath.Join(dir, "s")
 	address := r.serve(t, socket)
 	for name, c := range map[string]Client{
 		"by the socket, without the token": {Socket: socket, Listen: "127.0.0.1:1"},
-		"by the address":                   {Listen: address, Token: token},
-		"by the address, with no socket":   {Socket: filepath.Join(dir, "none"), Listen: address, Token: token},
+		"by the address":                   {Listen: address, Token: secret.New(token)},
+		"by the address, with no socket":   {Socket: filepath.Join(dir, "none"), Listen: address, Token: secret.New(token)},
 	} {
 		var out bytes.Buffer
 		if err := c.Show(t.Context(), &out, View{}); err != nil || !strings.Contains(out.String(), "d1") {
@@ -50,7 +52,7 @@ func TestClient(t *testing.T) {
 	if err := (&Client{Socket: socket}).Show(t.Context(), &out, View{JSON: true}); err != nil || !json.Valid(out.Bytes()) {
 		t.Errorf("as JSON: %v, %s", err, &out)
 	}
-	err := (&Client{Listen: address, Token: "wrong"}).Show(t.Context(), &out, View{})
+	err := (&Client{Listen: address, Token: secret.New("wrong")}).Show(t.Context(), &out, View{})
 	if err == nil || errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "token") {
 		t.Errorf("with a wrong token: %v", err)
 	}

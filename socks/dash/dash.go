@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"relaymux/mux"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 )
 
@@ -42,9 +43,9 @@ type Config struct {
 
 	Version string
 
-	// Token is what must be shown to see anything, "" if nothing need be. Who comes
+	// Token is what must be shown to see anything, none if nothing need be. Who comes
 	// by the Unix socket owns it and is not asked.
-	Token string
+	Token secret.Text
 
 	// Hosts are names by which the page may be called, beside those of loopback and
 	// the address that a connection has reached.
@@ -92,13 +93,13 @@ func New(c Config, proxy Proxy) (*Server, error) {
 	}
 	s := &Server{Config: c, began: time.Now()}
 	s.proxy.Store(&proxy)
-	token := c.Token
+	token := c.Token.Reveal()
 	if token == "" {
 		token = rand.Text() // 130 bits, in the page: the programs of this machine can read it there, pages of the web cannot
 	}
 	s.write = sha256.Sum256([]byte(token))
 	var err error
-	if s.page, err = newPage(token, c.Token != ""); err != nil {
+	if s.page, err = newPage(token, c.Token.IsSet()); err != nil {
 		return nil, err
 	}
 	s.http = &http.Server{

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"relaymux/mux"
+	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 	"relaymux/relay"
 	"relaymux/relay/account"
@@ -191,7 +192,7 @@ func TestStatusOfNothing(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Token = "0123456789abcdef" })
+	r := newRig(t, func(c *Config) { c.Token = secret.New("0123456789abcdef") })
 	if w := r.do("GET", "/healthz"); w.Code != http.StatusOK || w.Body.String() != "ok\n" {
 		t.Errorf("%d %q", w.Code, w.Body)
 	}

@@ -93,7 +93,7 @@ func foreign(r *http.Request) bool {
 
 // private lets in who shows the token, or proves to know it, if one is asked for.
 func (s *Server) private(next http.HandlerFunc) http.Handler {
-	if s.Token == "" {
+	if !s.Token.IsSet() {
 		return next
 	}
 	shown := s.writing(next)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"relaymux/mux/secret"
 )
 
 func TestHostile45_DNSRebinding(t *testing.T) {
@@ -129,27 +131,27 @@ func TestHostile47_NoCORS(t *testing.T) {
 }
 
 func TestHostile48_Token(t *testing.T) {
-	const secret = "0123456789abcdefghijklmn"
-	r := newRig(t, func(c *Config) { c.Token = secret })
+	const text = "0123456789abcdefghijklmn"
+	r := newRig(t, func(c *Config) { c.Token = secret.New(text) })
 	page := r.do("GET", "/").Body.String()
-	if strings.Contains(page, secret) || r.pageToken(t) != "" {
+	if strings.Contains(page, text) || r.pageToken(t) != "" {
 		t.Error("the page gives the token away")
 	}
 	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/metrics"} {
-		for _, given := range []string{"", "Bearer", "Bearer ", "Bearer " + secret[:23], "Bearer " + secret + "x", "Bearer  " + secret, "Basic " + secret, secret} {
+		for _, given := range []string{"", "Bearer", "Bearer ", "Bearer " + text[:23], "Bearer " + text + "x", "Bearer  " + text, "Basic " + text, text} {
 			w := r.do("GET", path, "Authorization", given)
-			if w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "d1") || strings.Contains(w.Body.String(), secret) {
+			if w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "d1") || strings.Contains(w.Body.String(), text) {
 				t.Errorf("%s with %q: %d %.80q", path, given, w.Code, w.Body)
 			}
 		}
-		if w := r.do("GET", path+"?token="+secret+"&access_token="+secret, "Cookie", "token="+secret); w.Code != http.StatusUnauthorized {
+		if w := r.do("GET", path+"?token="+text+"&access_token="+text, "Cookie", "token="+text); w.Code != http.StatusUnauthorized {
 			t.Errorf("%s takes a token that ends up in logs: %d", path, w.Code)
 		}
-		if w := r.do("GET", path, "Authorization", "bearer "+secret); w.Code != http.StatusOK {
+		if w := r.do("GET", path, "Authorization", "bearer "+text); w.Code != http.StatusOK {
 			t.Errorf("%s with the token: %d", path, w.Code)
 		}
 	}
-	if w := r.do("POST", "/api/flows/7/close", "Authorization", "Bearer "+secret); w.Code != http.StatusNoContent {
+	if w := r.do("POST", "/api/flows/7/close", "Authorization", "Bearer "+text); w.Code != http.StatusNoContent {
 		t.Errorf("closing a flow with the token: %d", w.Code)
 	}
 	for name := range r.do("GET", "/").Header() {

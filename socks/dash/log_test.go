@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 // newLogger is a logger that l keeps, and what it writes otherwise.
@@ -83,8 +85,8 @@ func TestLogByMany(t *testing.T) {
 
 // The log is as private as the state, and shows what came from the network as text.
 func TestHostile48_Log(t *testing.T) {
-	const secret = "0123456789abcdefghijklmn"
-	r := newRig(t, func(c *Config) { c.Token, c.Lines = secret, new(Log) })
+	const text = "0123456789abcdefghijklmn"
+	r := newRig(t, func(c *Config) { c.Token, c.Lines = secret.New(text), new(Log) })
 	log, _ := newLogger(r.Lines, slog.LevelDebug)
 	log.Debug("small")
 	log.Warn("deployment rests", "detail", evilHost)
@@ -92,7 +94,7 @@ func TestHostile48_Log(t *testing.T) {
 		t.Errorf("without the token: %d %s", w.Code, w.Body)
 	}
 	for query, want := range map[string]int{"": 2, "?level=INFO": 1, "?level=warn": 1, "?level=ERROR": 0, "?after=1": 1, "?after=2": 0, "?after=x&level=nonsense": 2} {
-		w := r.do("GET", "/api/log"+query, "Authorization", "Bearer "+secret)
+		w := r.do("GET", "/api/log"+query, "Authorization", "Bearer "+text)
 		var got Lines
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got.Lines) != want || got.Last != 2 {
 			t.Errorf("%q: %v, %+v", query, err, got)
@@ -101,7 +103,7 @@ func TestHostile48_Log(t *testing.T) {
 			t.Errorf("%q could be taken for markup: %s", query, w.Body)
 		}
 	}
-	if w := r.do("GET", "/api/log", "Authorization", "Bearer "+secret, "Host", "evil.com"); w.Code != 421 {
+	if w := r.do("GET", "/api/log", "Authorization", "Bearer "+text, "Host", "evil.com"); w.Code != 421 {
 		t.Errorf("for a rebound name: %d", w.Code)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/dop251/goja"
+
+	"relaymux/mux/secret"
 )
 
 func TestPAC(t *testing.T) {
@@ -25,7 +27,7 @@ func TestPAC(t *testing.T) {
 		{addrPorts("127.0.0.1:1080", "192.0.2.1:1080"), false, []string{"return \"SOCKS5 127.0.0.1:1080; PROXY 127.0.0.1:1080\";"}}, // the other is for the network
 		{addrPorts("192.0.2.1:1080"), false, []string{"return \"SOCKS5 192.0.2.1:1080;"}},
 	} {
-		r := newRig(t, func(g *Config) { g.Token = "0123456789abcdef" })
+		r := newRig(t, func(g *Config) { g.Token = secret.New("0123456789abcdef") })
 		r.SetProxy(c.proxies, c.password)
 		w := r.do("GET", "/proxy.pac")
 		if kind := w.Header().Get("Content-Type"); kind != "application/x-ns-proxy-autoconfig" {

@@ -11,6 +11,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"relaymux/mux/secret"
 )
 
 // How relaymux status and top show that they know the token, where anybody may listen
@@ -48,8 +50,8 @@ func newNonce() string {
 	return hex.EncodeToString(b)
 }
 
-func mac(token, role, nonce string) string {
-	h := hmac.New(sha256.New, []byte(token))
+func mac(token secret.Text, role, nonce string) string {
+	h := hmac.New(sha256.New, []byte(token.Reveal()))
 	h.Write([]byte(role + "\x00" + nonce))
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -59,7 +61,7 @@ func (s *Server) serveProof(w http.ResponseWriter, r *http.Request) {
 	theirs, err := hex.DecodeString(r.FormValue("nonce"))
 	mine, _ := r.Context().Value(nonceKey{}).(*string)
 	switch {
-	case s.Token == "":
+	case !s.Token.IsSet():
 		http.Error(w, "there is no token", http.StatusNotFound)
 	case err != nil || len(theirs) != nonceLen || mine == nil:
 		http.Error(w, "the nonce must be 32 bytes in hex", http.StatusBadRequest)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 const proofToken = "0123456789abcdefghijklmn"
@@ -52,7 +54,7 @@ func (a *asker) nonce() string {
 	a.t.Helper()
 	var p proof
 	mine := newNonce()
-	if status := a.ask("GET", "/api/proof?nonce="+mine, "", &p); status != 200 || p.Proof != mac(proofToken, "server", mine) || len(p.Nonce) != 2*nonceLen {
+	if status := a.ask("GET", "/api/proof?nonce="+mine, "", &p); status != 200 || p.Proof != mac(secret.New(proofToken), "server", mine) || len(p.Nonce) != 2*nonceLen {
 		a.t.Fatalf("%d %+v", status, p)
 	}
 	return p.Nonce
@@ -60,10 +62,10 @@ func (a *asker) nonce() string {
 
 // A proof is good once, on its connection, for reading.
 func TestProof(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Token = proofToken })
+	r := newRig(t, func(c *Config) { c.Token = secret.New(proofToken) })
 	address := r.serve(t, "")
 	const path, closing = "/api/status?flows=0", "/api/flows/7/close"
-	shown := func(nonce string) string { return "Proof " + mac(proofToken, "client", nonce) }
+	shown := func(nonce string) string { return "Proof " + mac(secret.New(proofToken), "client", nonce) }
 	a, other := newAsker(t, address), newAsker(t, address)
 	check := func(what string, got, want int) {
 		t.Helper()
@@ -85,9 +87,9 @@ func TestProof(t *testing.T) {
 		t.Error("a flow was ended")
 	}
 	third := a.nonce()
-	check("the server's own proof", a.ask("GET", path, "Proof "+mac(proofToken, "server", third), nil), 401)
+	check("the server's own proof", a.ask("GET", path, "Proof "+mac(secret.New(proofToken), "server", third), nil), 401)
 	check("after another that was wrong", a.ask("GET", path, shown(third), nil), 401)
-	check("of another token", a.ask("GET", path, "Proof "+mac("another", "client", a.nonce()), nil), 401)
+	check("of another token", a.ask("GET", path, "Proof "+mac(secret.New("another"), "client", a.nonce()), nil), 401)
 	check("the token itself", a.ask("GET", path, "Bearer "+proofToken, nil), 200)
 	for _, nonce := range []string{"", "00", "zz", newNonce() + "00"} {
 		check("the nonce "+nonce, a.ask("GET", "/api/proof?nonce="+nonce, "", nil), 400)
@@ -98,12 +100,12 @@ func TestProof(t *testing.T) {
 
 // Who has taken the port learns nothing, whatever it answers.
 func TestClientShowsNoToken(t *testing.T) {
-	other := newRig(t, func(c *Config) { c.Token = "another-token-than-the-client's" })
+	other := newRig(t, func(c *Config) { c.Token = secret.New("another-token-than-the-client's") })
 	for name, answer := range map[string]http.HandlerFunc{
 		"nothing is found": http.NotFound,
 		"it asks":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
 		"a proof of nothing": func(w http.ResponseWriter, r *http.Request) {
-			answer(w, proof{mac("", "server", r.FormValue("nonce")), newNonce()})
+			answer(w, proof{mac(secret.Text{}, "server", r.FormValue("nonce")), newNonce()})
 		},
 		"the client's nonce back": func(w http.ResponseWriter, r *http.Request) {
 			answer(w, proof{r.FormValue("nonce"), r.FormValue("nonce")})
@@ -121,7 +123,7 @@ func TestClientShowsNoToken(t *testing.T) {
 			mu.Unlock()
 			answer(w, r)
 		}))
-		_, err := (&Client{Listen: s.Listener.Addr().String(), Token: proofToken}).Status(t.Context())
+		_, err := (&Client{Listen: s.Listener.Addr().String(), Token: secret.New(proofToken)}).Status(t.Context())
 		s.Close()
 		if err == nil || !strings.Contains(err.Error(), "does not know the token") || len(seen) != 1 || seen[0] != " /api/proof" {
 			t.Errorf("%s: %v, and it saw %q", name, err, seen)
@@ -135,9 +137,9 @@ func TestClientKeepsTheConnection(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.Path)
 		w.Header().Set("Connection", "close")
-		answer(w, proof{mac(proofToken, "server", r.FormValue("nonce")), newNonce()})
+		answer(w, proof{mac(secret.New(proofToken), "server", r.FormValue("nonce")), newNonce()})
 	}))
-	_, err := (&Client{Listen: s.Listener.Addr().String(), Token: proofToken}).Status(t.Context())
+	_, err := (&Client{Listen: s.Listener.Addr().String(), Token: secret.New(proofToken)}).Status(t.Context())
 	s.Close()
 	if err == nil || !strings.Contains(err.Error(), errLost.Error()) || len(asked) != 1 {
 		t.Errorf("%v, after %q", err, asked)
@@ -146,9 +148,9 @@ func TestClientKeepsTheConnection(t *testing.T) {
 
 // The token is for the config's own address.
 func TestClientAt(t *testing.T) {
-	c := Client{Socket: "s", Listen: "0.0.0.0:1081", Token: proofToken}
+	c := Client{Socket: "s", Listen: "0.0.0.0:1081", Token: secret.New(proofToken)}
 	for address, want := range map[string]string{"127.0.0.1:1081": proofToken, "0.0.0.0:1081": proofToken, "127.0.0.1:1082": "", "192.0.2.1:1081": ""} {
-		if got := c.At(address); got.Token != want || got.Listen != address || got.Socket != "" {
+		if got := c.At(address); got.Token.Reveal() != want || got.Listen != address || got.Socket != "" {
 			t.Errorf("%s: %+v", address, got)
 		}
 	}

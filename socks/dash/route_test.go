@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 func TestRoute(t *testing.T) {
 	r := newRig(t, func(c *Config) {
-		c.Token = "0123456789abcdef"
+		c.Token = secret.New("0123456789abcdef")
 		c.Route = func(target string) (string, string, error) {
 			if target != "<b>:443" {
 				return "", "", errors.New("write host:port")

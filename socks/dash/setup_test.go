@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 func addrs(list ...string) (out []netip.Addr) {
@@ -112,12 +114,12 @@ func TestSetupTelegram(t *testing.T) {
 }
 
 func TestHostile48_SetupHasNoPassword(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.Token = "0123456789abcdefghijklmn" })
+	r := newRig(t, func(c *Config) { c.Token = secret.New("0123456789abcdefghijklmn") })
 	r.SetProxy(addrPorts("192.168.1.2:1080"), true)
 	if w := r.do("GET", "/api/setup"); w.Code != 401 {
 		t.Errorf("without the token: %d", w.Code)
 	}
-	w := r.do("GET", "/api/setup", "Authorization", "Bearer "+r.Token)
+	w := r.do("GET", "/api/setup", "Authorization", "Bearer "+r.Token.Reveal())
 	var s Setup
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil || !s.Password {
 		t.Fatal(err, w.Body)
@@ -130,7 +132,7 @@ func TestHostile48_SetupHasNoPassword(t *testing.T) {
 			t.Errorf("%+v", h)
 		}
 	}
-	if strings.Contains(w.Body.String(), r.Token) {
+	if strings.Contains(w.Body.String(), r.Token.Reveal()) {
 		t.Error("the token is among the hints")
 	}
 }
