@@ -16,8 +16,12 @@ const unsentMost = 128 << 10
 // can send soon (TCP_NOTSENT_LOWAT; Linux commit c9bee3b7fdec, 3.12), as far as it knows
 // how to.
 func LimitUnsent(conn net.Conn) {
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn()
+	for {
+		below, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = below.NetConn()
 	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {

@@ -107,6 +107,7 @@ func (n *Node) serve(w http.ResponseWriter, r *http.Request, req *request, read 
 		return
 	}
 	n.count.exchanges.Add(1)
+	known(r)
 	if !x.wait(r.Context()) {
 		x.abandon() // nobody is there to be answered; what came stays in its queue
 		return

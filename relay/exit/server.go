@@ -38,6 +38,7 @@ type Server struct {
 	http        *http.Server
 	quic        *quicServer // nil: no HTTP/3
 	acme        *acmeCerts  // nil: the certificate is not a CA's to give
+	strangers   strangers
 	fingerprint string
 }
 
@@ -53,7 +54,7 @@ func NewServer(n *Node, t TLS) (*Server, error) {
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			buf.LimitUnsent(c)
-			return ctx
+			return context.WithValue(ctx, guestKey{}, guestOf(c))
 		},
 		ErrorLog:                     slog.NewLogLogger(n.log.Handler(), slog.LevelDebug), // what scanners do
 		DisableGeneralOptionsHandler: true,                                                // OPTIONS * is a 404 too
@@ -100,6 +101,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *Server) serve(ln net.Listener) error {
+	ln = s.strangers.watch(ln)
 	if s.http.TLSConfig == nil {
 		return s.http.Serve(ln)
 	}

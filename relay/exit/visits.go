@@ -93,6 +93,7 @@ func whence(r *http.Request) []any {
 
 // arrived notes that r, which is l's client's, has come.
 func (n *Node) arrived(l *linkEnd, r *http.Request, carriage string) {
+	known(r)
 	if l.here.Load() {
 		return
 	}
