@@ -63,13 +63,16 @@ func (m *Mux) carryLink(x *linkExchange, done chan<- *linkExchange) {
 	body := m.sealed(x)
 	x.answer = buf.Body()
 	x.Exchange.Body, x.Exchange.Answer, x.Exchange.Binary = body.B, x.answer.B, x.binary
+	memory := claim{of: m.answers}
+	defer memory.release()
+	x.Exchange.Claim = memory.take
 	x.bodyLen = len(body.B)
 	began := time.Now()
 	err := x.d.Transport.Exchange(m.ctx, &x.Exchange)
 	x.took = time.Since(began)
 	x.answer.B = x.Exchange.Answer
 	x.answerLen = len(x.answer.B)
-	x.Exchange.Body, x.Exchange.Answer = nil, nil
+	x.Exchange.Body, x.Exchange.Answer, x.Exchange.Claim = nil, nil, nil
 	x.d.Account.sem.Release(1)
 	x.d.Stats.Up.Add(uint64(x.bodyLen))
 	x.d.Stats.Down.Add(uint64(len(x.answer.B)))

@@ -72,6 +72,7 @@ type Mux struct {
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
 	unacked *buf.Budget // of the link: on its way up
+	answers *buf.Budget // that are coming in: ours have at most what budget allows, and a third for their form, but relays may send anything
 
 	heavies *semaphore.Weighted // who may keep a core busy
 
@@ -105,6 +106,7 @@ func New(c Config) *Mux {
 		memory:  c.Memory,
 		budget:  buf.NewBudget(c.Memory / 2),
 		unacked: buf.NewBudget(c.Memory / 4),
+		answers: buf.NewBudget(c.Memory),
 		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),

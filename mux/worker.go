@@ -100,7 +100,9 @@ func (m *Mux) encode(x *exchange) *buf.Buf {
 func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	answer := buf.Body()
 	began := time.Now()
-	e := relay.Exchange{Body: body.B, Answer: answer.B}
+	memory := claim{of: m.answers}
+	defer memory.release()
+	e := relay.Exchange{Body: body.B, Answer: answer.B, Claim: memory.take}
 	err := x.d.Transport.Exchange(m.ctx, &e)
 	answer.B = e.Answer
 	x.took = time.Since(began)
@@ -125,6 +127,23 @@ func (m *Mux) decode(x *exchange, answer *buf.Buf) *relay.Failure {
 	defer m.heavy(len(answer.B))()
 	return x.deliver(answer)
 }
+
+// A claim is what one answer takes of a budget.
+type claim struct {
+	of *buf.Budget
+	n  int
+}
+
+// take is a relay.Exchange's Claim.
+func (c *claim) take(n int) bool {
+	if !c.of.Try(n) {
+		return false
+	}
+	c.n += n
+	return true
+}
+
+func (c *claim) release() { c.of.Return(c.n) }
 
 // heavySize is from where on encoding and decoding count as work: about 30 us.
 const heavySize = 256 << 10

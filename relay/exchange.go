@@ -17,6 +17,10 @@ type Exchange struct {
 	// meaningless.
 	Answer []byte
 
+	// Claim, if it is not nil, is asked for memory as the answer comes, n bytes at a time;
+	// false ends the exchange. All relays together must not send more than there is room for.
+	Claim func(n int) bool
+
 	// Binary: Body is a message of the link, and goes as it is, as
 	// application/octet-stream to the link's path. Else it is the JSON wire's.
 	Binary bool
@@ -26,7 +30,7 @@ type Exchange struct {
 
 // Reset makes x as good as new. Nobody may still look at its Progress.
 func (x *Exchange) Reset() {
-	x.Body, x.Answer, x.Binary = nil, nil, false
+	x.Body, x.Answer, x.Claim, x.Binary = nil, nil, nil, false
 	x.Progress.reset()
 }
 

@@ -25,8 +25,14 @@ const (
 	byteOrderMark = "\xef\xbb\xbf"
 )
 
-// errTooLarge is an answer above the limit.
-var errTooLarge = errors.New("answer above the limit")
+var (
+	errTooLarge = errors.New("answer above the limit")
+	errMemory   = errors.New("no memory for the answer: limits.memory is in use")
+)
+
+// claimStep is how many bytes of an answer are claimed at a time. As many are free: most
+// answers are smaller.
+const claimStep = 256 << 10
 
 // receive appends what a final answer holds to answer: its JSON text, or the
 // bytes of a message of the link.
@@ -90,14 +96,20 @@ func (x *exchange) refused(resp *http.Response) *relay.Failure {
 // read appends all of body to p, straight into its spare capacity. It counts
 // decoded bytes, so that a compressed bomb ends at the limit as well.
 func (x *exchange) read(body io.Reader, p []byte) ([]byte, error) {
-	start := len(p)
+	start, claimed := len(p), claimStep
 	for {
+		if len(p)-start >= claimed {
+			if x.claim != nil && !x.claim(claimStep) {
+				return p, errMemory
+			}
+			claimed += claimStep
+		}
 		if len(p) == cap(p) {
 			p = slices.Grow(p, max(512, min(len(p), trustedLength)))
 		}
 		room := p[len(p):cap(p)]
 		left := x.config.MaxAnswer - int64(len(p)-start)
-		n, err := body.Read(room[:min(int64(len(room)), left+1)])
+		n, err := body.Read(room[:min(int64(len(room)), left+1, int64(claimed-(len(p)-start)))])
 		p = p[:len(p)+n]
 		switch {
 		case int64(n) > left:

@@ -3,6 +3,7 @@ package fronted_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -74,6 +75,42 @@ func TestHostile69_PagesOfARelayLeakNoKey(t *testing.T) {
 		_, f := r.exchange(r.transport(node, nil))
 		if f == nil || f.Kind != relay.Refused || strings.Contains(f.Error(), "a-key") {
 			t.Errorf("%s: %v", page, f)
+		}
+	}
+}
+
+// TestHostile73_ClaimedMemory: an answer is read for as long as there is memory for it, and
+// a small one needs none.
+func TestHostile73_ClaimedMemory(t *testing.T) {
+	for _, tt := range []struct {
+		size, memory int
+		ok           bool
+	}{{1000, 0, true}, {200 << 10, 0, true}, {1 << 20, 1 << 20, true}, {1 << 20, 512 << 10, false}, {1 << 30, 2 << 20, false}} {
+		r := newRig(t)
+		r.serve(server, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"r":[{"d":"`)
+			for sent := 0; sent < tt.size; sent += 1000 {
+				if _, err := io.WriteString(w, strings.Repeat("A", 1000)); err != nil {
+					return
+				}
+			}
+			_, _ = io.WriteString(w, `"}]}`)
+		}))
+		claimed := 0
+		x := relay.Exchange{Body: []byte("{}"), Claim: func(n int) bool {
+			if claimed+n > tt.memory {
+				return false
+			}
+			claimed += n
+			return true
+		}}
+		err := r.transport(node, nil).Exchange(t.Context(), &x)
+		f, _ := errors.AsType[*relay.Failure](err)
+		switch {
+		case tt.ok && (err != nil || len(x.Answer) < tt.size):
+			t.Errorf("%d bytes with %d: %v", tt.size, tt.memory, err)
+		case !tt.ok && (f == nil || f.Kind != relay.Broken || !strings.Contains(f.Detail, "limits.memory") || len(x.Answer) > tt.memory+256<<10):
+			t.Errorf("%d bytes with %d: %d bytes, %v", tt.size, tt.memory, len(x.Answer), err)
 		}
 	}
 }

@@ -149,7 +149,7 @@ func (t *Transport) Exchange(ctx context.Context, e *relay.Exchange) error {
 	}
 	ctx, w := newWatch(ctx, t.limits, &e.Progress)
 	defer w.stop()
-	x := &exchange{Transport: t, watch: w, binary: e.Binary, head: e.Body[:min(len(e.Body), headSize)]}
+	x := &exchange{Transport: t, watch: w, binary: e.Binary, claim: e.Claim, head: e.Body[:min(len(e.Body), headSize)]}
 	x.loan.data, x.loan.progress = e.Body, func() { w.moved(sending) }
 	defer x.loan.end()
 
@@ -201,6 +201,7 @@ type exchange struct {
 	*Transport
 	watch  *watch
 	binary bool
+	claim  func(n int) bool // relay.Exchange's
 	loan   loan
 	head   []byte      // borrowed, the first headSize bytes of the request
 	sent   atomic.Bool // a connection was found, something may have left
