@@ -17,6 +17,7 @@ import traceback
 import checks_account
 import checks_browser
 import checks_clients
+import checks_curl
 import checks_dash
 import checks_life
 import checks_limits
@@ -33,7 +34,7 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_package,
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dash, checks_life, checks_limits, checks_link, checks_package,
            checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures
