@@ -19,6 +19,7 @@ import checks_browser
 import checks_clients
 import checks_curl
 import checks_dash
+import checks_firefox
 import checks_life
 import checks_limits
 import checks_link
@@ -30,12 +31,13 @@ import checks_script
 import checks_setup
 import checks_top
 import checks_udp
+import checks_wrapped
 from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dash, checks_life, checks_limits, checks_link, checks_package,
-           checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dash, checks_firefox, checks_life, checks_limits, checks_link, checks_package,
+           checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures
 # runs alone, when those have ended. Each has the processors nearly to itself.
