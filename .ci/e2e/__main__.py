@@ -18,6 +18,7 @@ import checks_account
 import checks_browser
 import checks_clients
 import checks_curl
+import checks_dante
 import checks_dash
 import checks_firefox
 import checks_life
@@ -36,7 +37,7 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dash, checks_firefox, checks_life, checks_limits, checks_link, checks_package,
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_firefox, checks_life, checks_limits, checks_link, checks_package,
            checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures

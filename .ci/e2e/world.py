@@ -147,11 +147,11 @@ class World:
         self.secrets.append(secrets.token_hex(16))
         return self.secrets[-1]
 
-    def write(self, name, text):
+    def write(self, name, text, mode=0o600):
         path = os.path.join(self.directory, name)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(path, 0o600)
+        os.chmod(path, mode)
         return path
 
     def start(self, argv, name, environ=None):
@@ -162,8 +162,8 @@ class World:
 
     def with_hosts(self, argv):
         """argv in a mount namespace whose /etc/hosts knows hosts, and which asks no resolver."""
-        hosts = self.write("hosts", "127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in self.hosts))
-        switch = self.write("nsswitch.conf", "hosts: files\n")
+        hosts = self.write("hosts", "127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in self.hosts), 0o644)
+        switch = self.write("nsswitch.conf", "hosts: files\n", 0o644)
         mounts = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"'
         return ["unshare", "--mount", "sh", "-c", mounts, hosts, switch, *argv]
 
