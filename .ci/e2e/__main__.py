@@ -21,6 +21,7 @@ import checks_curl
 import checks_dante
 import checks_dash
 import checks_firefox
+import checks_http
 import checks_life
 import checks_limits
 import checks_link
@@ -38,7 +39,7 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_firefox, checks_life, checks_limits, checks_link, checks_node, checks_package,
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_firefox, checks_http, checks_life, checks_limits, checks_link, checks_node, checks_package,
            checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures
