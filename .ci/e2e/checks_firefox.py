@@ -49,4 +49,4 @@ def judge_firefox(world):
     return f"Firefox {version}: " + "; ".join(said) + "; 0 DNS queries, as a trap shows that sees those of SOCKS with names looked up here"
 
 
-CHECKS = [(judge_firefox, 120)]
+CHECKS = [(judge_firefox, 200)]
