@@ -1,7 +1,7 @@
 """What the judges share: implementations of others that say whether the program is right.
 
-Each says which version it is, how much it has looked at, and what it found. In
-`make e2e` most look at a part that takes seconds; JUDGES=whole has them look at all.
+Each says which version it is, how much it has looked at, and what it found. All of them
+look at all they can but testssl, of which `make e2e` runs a part; JUDGES=whole runs the rest.
 """
 
 import hashlib
