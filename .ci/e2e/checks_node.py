@@ -74,7 +74,7 @@ def judge_tls(world):
 def testssl(world, port, part):
     report = os.path.join(world.directory, f"testssl{part}.json")
     argv = ["testssl", "--quiet", "--color", "0", "--warnings", "off", "-n", "none", "--ip=127.0.0.1", "--fast", part, "--jsonfile", report]
-    subprocess.run([*argv, f"localhost:{port}"], stdin=subprocess.DEVNULL, capture_output=True, timeout=110, check=False)
+    subprocess.run([*argv, f"localhost:{port}"], stdin=subprocess.DEVNULL, capture_output=True, timeout=290, check=False)
     with open(report, encoding="utf-8") as file:
         return json.load(file)
 
@@ -142,4 +142,4 @@ def steadily(end, *options):
     return count, longest
 
 
-CHECKS = [(judge_h2spec, 200), (judge_tls, 200), (judge_slow, 90)]
+CHECKS = [(judge_h2spec, 200), (judge_tls, 300), (judge_slow, 90)]
