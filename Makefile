@@ -31,7 +31,8 @@ fuzz:
 	FUZZTIME=$(FUZZTIME) sh .ci/fuzz.sh
 
 # Real clients against the real binary: curl, git, ncat, Chromium; for UDP OpenVPN,
-# PySocks, libtorrent, redsocks. Needs root and the packages that .ci/run installs.
+# PySocks, libtorrent, redsocks; and others' testers as judges (JUDGES=whole runs all of
+# testssl, which is slow). Needs root and the packages that .ci/run installs.
 e2e: build
 	sh .ci/e2e.sh
 

@@ -93,6 +93,10 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Debug("request failed", "host", r.Host, "err", err)
 			p := failurePage(err, r.Host, false)
+			if _, ok := errors.AsType[*bodyError](err); ok {
+				p = page{status: http.StatusBadRequest, text: "The body of the request is malformed, or broke off.",
+					header: http.Header{"Proxy-Status": {"relaymux; error=http_request_error"}}}
+			}
 			p.last = r.Body != nil // of which a part may be unread
 			p.write(w)
 		},
@@ -104,6 +108,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
 	out.Trailer = p.In.Trailer           // shared: net/http fills it in when the body ends
+	out.Header.Del("Via")                // httputil drops the others
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -190,11 +195,20 @@ type steadyBody struct {
 func (b steadyBody) Read(p []byte) (int, error) {
 	b.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF { // from now on net/http reads, to see the client leave
+	switch {
+	case err == io.EOF: // from now on net/http reads, to see the client leave
 		b.rc.SetReadDeadline(time.Time{})
+	case err != nil:
+		err = &bodyError{err}
 	}
 	return n, err
 }
+
+// bodyError is the client's own doing, and not the origin's.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return "the request's body: " + e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
 
 // bufferPool is an httputil.BufferPool.
 type bufferPool struct{ pool sync.Pool }

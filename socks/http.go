@@ -89,6 +89,9 @@ func (f *front) close() { f.http.Close() }
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(clientKey{}).(*client)
 	c.gate.settle(c)
+	if !isClear(r) {
+		w = lastAnswer{w}
+	}
 	if p, own := f.own(r, c); own {
 		p.write(w)
 		return
@@ -105,6 +108,25 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.relay(w, r, c)
 	}
 }
+
+// isClear tells whether all who read the request see its end where net/http does. With a
+// Transfer-Encoding there may have been a Content-Length, or with HTTP/1.0 a
+// Transfer-Encoding, that net/http has dropped: what follows may be a part of it
+// (RFC 9112, section 6.1).
+func isClear(r *http.Request) bool { return r.ProtoAtLeast(1, 1) && len(r.TransferEncoding) == 0 }
+
+// lastAnswer ends the connection after the answer.
+type lastAnswer struct{ http.ResponseWriter }
+
+func (a lastAnswer) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		a.Header().Set("Connection", "close")
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a lastAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // own answers requests that are not for an origin behind the proxy.
 func (f *front) own(r *http.Request, c *client) (p page, own bool) {

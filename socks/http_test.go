@@ -331,3 +331,32 @@ func TestHTTPConnectionsLeaveTheCount(t *testing.T) {
 		}
 	}
 }
+
+// Behind a request whose end others may see elsewhere there is no other one.
+func TestHostile33_UnclearEnd(t *testing.T) {
+	addr, heads := recorder(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	next := "GET http://a/evil HTTP/1.1\r\nHost: a\r\n\r\n"
+	for _, in := range []string{
+		"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 80\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + next,
+		"POST http://a/ HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + next,
+		"POST /own HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + next,
+	} {
+		out := forwarding(t, addr, nil).talkToEnd(t, in)
+		if strings.Count(out, "HTTP/1.") != 1 || !strings.Contains(out, "\r\nConnection: close\r\n") {
+			t.Errorf("%q: %q", in, out)
+		}
+		for len(heads) > 0 {
+			if head := <-heads; strings.Contains(head, "evil") {
+				t.Errorf("%q: the origin sees %q", in, head)
+			}
+		}
+	}
+}
+
+func TestHostile35_BrokenBodyIsTheClientsFault(t *testing.T) {
+	addr, _ := recorder(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	out := forwarding(t, addr, nil).talkToEnd(t, "POST http://a/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n")
+	if !strings.HasPrefix(out, "HTTP/1.1 400 ") {
+		t.Errorf("%q", out)
+	}
+}

@@ -17,10 +17,16 @@ import traceback
 import checks_account
 import checks_browser
 import checks_clients
+import checks_curl
+import checks_dante
 import checks_dash
+import checks_firefox
+import checks_h3
+import checks_http
 import checks_life
 import checks_limits
 import checks_link
+import checks_node
 import checks_package
 import checks_page
 import checks_path
@@ -29,17 +35,20 @@ import checks_script
 import checks_setup
 import checks_top
 import checks_udp
+import checks_wrapped
 from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_life, checks_limits, checks_link, checks_package,
-           checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_firefox, checks_h3, checks_http, checks_life, checks_limits, checks_link, checks_node, checks_package,
+           checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
-# What mostly waits, for relays and for limits, runs beside the others; what measures
-# runs alone, when those have ended. Each has the processors nearly to itself.
+# What mostly waits, for relays and for limits, runs beside the others, and so do the
+# judges; what measures runs alone, when those have ended. Each has the processors
+# nearly to itself.
 WAITS = ("dns_listener", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
          "setup_proxy", "setup_worker", "stop_", "udp_relay")
+JUDGES = ("judge_",)
 MEASURES = ("gso_", "idle_connections", "pac_shards", "path_", "udp_many")
 
 
@@ -49,13 +58,15 @@ def main(arguments):
     most_files()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]  # of the machine: all traffic here is on loopback
-    waits, measures = ([check for check in checks if check[0].__name__.startswith(names)] for names in (WAITS, MEASURES))
-    others = [check for check in checks if check not in waits and check not in measures]
-    beside = os.fork()
-    if beside == 0:
-        os._exit(min(run(relaymux, relayemu, waits), 99))
+    waits, judges, measures = lanes = [[check for check in checks if check[0].__name__.startswith(names)] for names in (WAITS, JUDGES, MEASURES)]
+    others = [check for check in checks if not any(check in lane for lane in lanes)]
+    beside = []
+    for lane in (waits, judges):
+        beside.append(os.fork())
+        if beside[-1] == 0:
+            os._exit(min(run(relaymux, relayemu, lane), 99))
     failed = run(relaymux, relayemu, others)
-    failed += os.waitstatus_to_exitcode(os.waitpid(beside, 0)[1])
+    failed += sum(os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in beside)
     failed += run(relaymux, relayemu, measures)
     print(f"{len(checks) - failed} passed, {failed} failed")
     return 1 if failed or not checks else 0

@@ -18,6 +18,7 @@ import urllib.request
 
 import clients
 from checks_link import CHUNK, download, payload, upload
+from clients import free_port, listens
 from world import require, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -120,18 +121,6 @@ def workerd(world):
     subprocess.run(["npm", "install", "--prefix", where, "--no-audit", "--no-fund", "--ignore-scripts", f"{package}@{WORKERD}"],
                    stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=120)
     return os.path.join(where, "node_modules", package, "bin", "workerd")
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def listens(port):
-    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 5):
-        return True
-    return False
 
 
 def carry(world, proxy):

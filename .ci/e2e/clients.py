@@ -65,6 +65,19 @@ def http_connect(proxy, host, port, timeout=30):
     return connection
 
 
+def free_port():
+    """A port of 127.0.0.1 for a program that cannot tell which one it chose."""
+    with contextlib.closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def listens(port):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
+
+
 def exactly(connection, size):
     data = b""
     while len(data) < size:

@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import random
+import socket
 import socketserver
 import ssl
 import struct
@@ -36,7 +37,7 @@ class Origin:
         self.repositories = os.path.join(directory, "repositories")
         self.http = self._serve_http(None)
         self.https = self._serve_http(certificate)
-        self.echo = serve_tcp(echo)
+        self.echo, self.echo6 = serve_tcp(echo), serve_tcp(echo, "::1")
         self.at_eof = serve_tcp(answer_at_eof)
         self.speak_first = serve_tcp(speak_first)
 
@@ -189,7 +190,7 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def serve_tcp(handle):
+def serve_tcp(handle, host="127.0.0.1"):
     """Runs handle(connection) for every connection, and returns the port."""
 
     class TCPHandler(socketserver.BaseRequestHandler):
@@ -199,11 +200,12 @@ def serve_tcp(handle):
     class TCPServer(socketserver.ThreadingTCPServer):
         daemon_threads = True
         request_queue_size = 1024
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
         def handle_error(self, request, client_address):
             """A client that leaves early is part of the tests."""
 
-    server = TCPServer(("127.0.0.1", 0), TCPHandler)
+    server = TCPServer((host, 0), TCPHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
 

@@ -147,11 +147,11 @@ class World:
         self.secrets.append(secrets.token_hex(16))
         return self.secrets[-1]
 
-    def write(self, name, text):
+    def write(self, name, text, mode=0o600):
         path = os.path.join(self.directory, name)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(path, 0o600)
+        os.chmod(path, mode)
         return path
 
     def start(self, argv, name, environ=None):
@@ -161,9 +161,11 @@ class World:
         return program
 
     def with_hosts(self, argv):
-        """argv in a mount namespace whose /etc/hosts knows hosts."""
-        hosts = self.write("hosts", "127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in self.hosts))
-        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, *argv]
+        """argv in a mount namespace whose /etc/hosts knows hosts, and which asks no resolver."""
+        hosts = self.write("hosts", "127.0.0.1 localhost\n" + "".join(f"127.0.0.1 {name}\n" for name in self.hosts), 0o644)
+        switch = self.write("nsswitch.conf", "hosts: files\n", 0o644)
+        mounts = 'mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", mounts, hosts, switch, *argv]
 
     def namespace(self, name, *argv):
         """A network namespace in which argv runs."""
@@ -195,7 +197,7 @@ class World:
         environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node.key}
         return Emulator(self.start(argv, "relayemu", environ), key, scripts, self.tools.certificate)
 
-    def proxy(self, deployments, secret=None, host="127.0.0.1", users="[]", grace="120s", flags=()):
+    def proxy(self, deployments, secret=None, host="127.0.0.1", users="[]", grace="120s", flags=(), connect="optimistic"):
         """relaymux run through deployments, over the link if there is a secret.
         Returns it and its host:port."""
         link = f'[link]\nsecret = "{secret}"\ngrace = "{grace}"\n' if secret else ""
@@ -204,6 +206,7 @@ class World:
 [proxy]
 listen = "{host}:0"
 users = {users}
+connect = "{connect}"
 [state]
 dir = "{name}-state"
 {link}{deployments}""")
@@ -245,7 +248,7 @@ def make_certificate(path, names):
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
          "-days", "30", "-subj", "/CN=relaymux tests", "-keyout", path, "-out", path + ".crt",
-         "-addext", "subjectAltName=IP:127.0.0.1," + ",".join("DNS:" + name for name in names)],
+         "-addext", "subjectAltName=IP:127.0.0.1,IP:::1," + ",".join("DNS:" + name for name in names)],
         check=True, capture_output=True, stdin=subprocess.DEVNULL)
     with open(path, "a", encoding="ascii") as file, open(path + ".crt", encoding="ascii") as crt:
         file.write(crt.read())

@@ -257,3 +257,21 @@ func marshalKey(t *testing.T, cert tls.Certificate) []byte {
 	}
 	return der
 }
+
+// TLS 1.2 is spoken with the suites that HTTP/2 allows, and no other.
+func TestSuitesOfTLS12(t *testing.T) {
+	r := newRig(t, Config{})
+	address, _ := serve(t, r, TLS{SelfSigned: true})
+	for suite, want := range map[uint16]bool{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256: true,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA:    false,
+	} {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite}})
+		if (err == nil) != want {
+			t.Errorf("%s: %v", tls.CipherSuiteName(suite), err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
