@@ -90,24 +90,40 @@ func FuzzForward(f *testing.F) {
 			conn.Close()
 			s.front.origins.close()
 			working.Wait()
-			asked := 0
 			for _, o := range origins {
-				asked += checkRequests(t, in, o)
+				checkRequests(t, in, o)
 			}
-			checkAnswers(t, in, answer, out)
+			if n, most := checkAnswers(t, in, answer, out), requestsIn(in); n > most {
+				t.Errorf("%q and %q:\n%d answers to %d requests: %q", in, answer, n, most, out)
+			}
 		})
 	})
 }
 
-// checkRequests returns how many whole requests o has got.
-func checkRequests(t *testing.T, in []byte, o *originConn) (n int) {
+// requestsIn is how many requests in has, with what is none and ends the connection.
+func requestsIn(in []byte) (n int) {
+	for br := bufio.NewReader(bytes.NewReader(in)); ; n++ {
+		req, err := http.ReadRequest(br)
+		switch {
+		case err == io.EOF:
+			return n
+		case err != nil:
+			return n + 1
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return n + 2 // it may be answered before
+		}
+	}
+}
+
+// checkRequests holds all that o has got to be requests in one form.
+func checkRequests(t *testing.T, in []byte, o *originConn) {
 	br := bufio.NewReader(bytes.NewReader(o.got.Bytes()))
 	for {
 		head := readHead(br)
 		if !strings.HasSuffix(head, "\r\n\r\n") {
-			return n
+			return
 		}
-		n++
 		fields := fieldsOf(t, head)
 		host, port, err := splitAuthority(strings.Join(fields["host"], ", "), 80)
 		if err == nil {
@@ -125,7 +141,7 @@ func checkRequests(t *testing.T, in []byte, o *originConn) (n int) {
 			}
 		}
 		if len(fields["upgrade"]) > 0 { // what follows may be anything
-			return n
+			return
 		}
 		body := framed(t, in, head, fields, br)
 		if body == nil {
@@ -135,7 +151,7 @@ func checkRequests(t *testing.T, in []byte, o *originConn) (n int) {
 			if rest, _ := io.ReadAll(br); len(rest) > 0 {
 				t.Errorf("%q\nbecame %q and then %q", in, head, rest)
 			}
-			return n
+			return
 		}
 	}
 }
@@ -225,8 +241,8 @@ func (c chunked) Read([]byte) (int, error) {
 	}
 }
 
-// checkAnswers holds what a client gets to the same.
-func checkAnswers(t *testing.T, in, answer, out []byte) {
+// checkAnswers holds what a client gets to the same, and returns how many answers that is.
+func checkAnswers(t *testing.T, in, answer, out []byte) (n int) {
 	br := bufio.NewReader(bytes.NewReader(out))
 	for first := true; ; first = false {
 		head := readHead(br)
@@ -234,7 +250,7 @@ func checkAnswers(t *testing.T, in, answer, out []byte) {
 			if head != "" && first && len(out) > 0 {
 				t.Errorf("%q and %q:\nanswered %q", in, answer, out)
 			}
-			return
+			return n
 		}
 		fields := fieldsOf(t, head)
 		for _, name := range []string{"keep-alive", "proxy-connection", "te"} {
@@ -247,18 +263,19 @@ func checkAnswers(t *testing.T, in, answer, out []byte) {
 		switch status, err := strconv.Atoi(code); {
 		case err != nil || status < 100 || status > 999 || version != "HTTP/1.1" && version != "HTTP/1.0":
 			t.Errorf("%q and %q:\nanswered %q", in, answer, head)
-			return
+			return n
 		case status == 101:
-			return
+			return n + 1
 		case status < 200:
 			continue
 		}
+		n++
 		body := framed(t, in, head, fields, br)
 		if body == nil || bytes.Contains(in, []byte("HEAD")) { // to the end, or to HEAD
-			return
+			return n
 		}
 		if _, err := io.Copy(io.Discard, body); err != nil {
-			return
+			return n
 		}
 	}
 }
