@@ -33,6 +33,14 @@ func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte(`{"r":[{"pkts":["","eA=="],"seq":1}],"zr":"AA=="}`))
 	f.Add([]byte(`)]}' {"r":[{"e":"\u00e9\ud83d\ude00\ud800","code":"UNSUPPORTED_OP","rst":true,"pend":true,"jam":3,"more":18446744073709551615,"ip":"::1"}]} `))
 	f.Add([]byte(`{"r":[{"d":"!","d":1}],"r":{},"x":[[[{"y":-1.5e+9}]]]}`))
+	f.Add([]byte(`{"e":"\b\f\n\r\t\/\\\"\u0041\uD83D\uDE00\uDC00\ud83dx","x":"\\\"","y\"":"\\","z":"\"}"}`))
+	f.Add([]byte(" \t\r\n{ \"r\" : [ { \"sid\" : \"\x01\xff\" , \"eof\" : true , \"off\" : 18446744073709551616 } , { } ] , \"zc\" : 1.0 } \n"))
+	f.Add([]byte(`{"r":[{"pkts":["AA==","AAE="],"pkts":{},"eof":tru,"eof":"true","seq":-0,"off":01,"jam":1e3,"more":null}],"e":null,"zr":3}`))
+	f.Add([]byte(`{"r":[{"off":18446744073709551615,"seq":18446744073709551616,"jam":99999999999999999999,"more":018}]}`))
+	f.Add([]byte(`{"r":[{"off":18446744073709551615,"seq":18446744073709551616,"jam":99999999999999999999}]}`))
+	for _, depth := range []int{maxDepth - 1, maxDepth, maxDepth + 1} {
+		f.Add([]byte(`{"e":"","x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + `}`))
+	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var a Answer
 		err := ParseAnswer(bytes.Clone(text), &a, fewElements)
@@ -53,6 +61,8 @@ func FuzzParseOps(f *testing.F) {
 	f.Add([]byte(`{"k":"x","ops":[{"op":"link","d":"AQID"}]}`))
 	f.Add([]byte(`{"zops":"AAAA","zc":1,"ops":[{}]}`))
 	f.Add([]byte(`{"k":"x","op":"udp_data","sid":"\u0073","data":"AA==","empty":true,"fin":true,"rst":true,"max":4,"rtt":5,"seq":6,"port":65536}`))
+	f.Add([]byte(`{"k":"\u006b\f","\u006fps":[{"op":"connect","host":"\"\\","port":65535,"x":"\\\""},{"d":"AA\n==","data":"AA=="},{"data":"A"},{"op":null}],"ops2":"]\""}`))
+	f.Add([]byte(`{"ops":[],"ops":[{"op":"close","sid":"a","rst":true,"port":-1,"wseq":1.5,"max":"1","fin":1}],"zc":"1","t":["batch"],"zops":0}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		whole := bytes.Clone(text)
 		e, err := ParseEnvelope(whole)
@@ -103,7 +113,7 @@ func again(t *testing.T, key string, ops []Op) {
 // parsers, whatever is in it; and takes no more than is said of it before.
 func FuzzAppend(f *testing.F) {
 	f.Add("key", "example.org", "sid", []byte("payload, in two"), uint64(1<<63), uint16(443), uint32(0x1234))
-	f.Add("\x00\x7f\"\\\u2028\xff", "\xed\xa0\x80", "é\xc3", []byte{}, uint64(0), uint16(0), uint32(1<<32-1))
+	f.Add("\x00\x1f\x7f\"\\\u2028\xff", "\xed\xa0\x80", "é\xc3", []byte{}, uint64(0), uint16(0), uint32(1<<32-1))
 	f.Fuzz(func(t *testing.T, key, text, sid string, data []byte, n uint64, port uint16, bits uint32) {
 		has := func(i int) bool { return bits>>i&1 != 0 }
 		chunks := [][]byte{data[:len(data)/3], data[len(data)/3 : len(data)/2], data[len(data)/2:]}
