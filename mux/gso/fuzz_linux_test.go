@@ -28,6 +28,7 @@ func FuzzArrival(f *testing.F) {
 	f.Add(append(append(tos, gro...), ovfl...), uint16(2500), uint16(0), []byte{unix.AF_INET, 0, 0, 53, 1, 1, 1, 1}, true)
 	f.Add(gro[:len(gro)-8], uint16(65535), uint16(unix.MSG_CTRUNC), []byte{unix.AF_INET6, 0}, true)
 	f.Add(cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, 0xff, 0xff, 0xff, 0xff), uint16(1), uint16(unix.MSG_TRUNC), []byte{}, false)
+	f.Add(cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, 0xff, 0xff, 0xff, 0xff), uint16(1000), uint16(0), []byte{}, true)
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, uint16(0), uint16(0), []byte{99}, false)
 	f.Fuzz(func(t *testing.T, control []byte, n, flags uint16, name []byte, gro bool) {
 		b := batches.Get().(*batch)

@@ -18,6 +18,7 @@ func FuzzRule(f *testing.F) {
 		f.Add(entry, "a.example.com", []byte{10, 1, 2, 3}, uint16(80))
 		f.Add(entry, "example.com", []byte("\x00\x64\xff\x9b\x00\x00\x00\x00\x00\x00\x00\x00\x0a\x01\x02\x03"), uint16(25))
 	}
+	f.Add("example.com", "badexample.com", []byte{}, uint16(80))
 	f.Fuzz(func(t *testing.T, entry, name string, ip []byte, port uint16) {
 		r, err := Parse(entry)
 		if err != nil {

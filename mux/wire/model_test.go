@@ -107,7 +107,10 @@ func (m *member) bytes() []byte {
 
 func (m *member) number() (uint64, bool) {
 	n, err := strconv.ParseUint(string(m.value), 10, 64)
-	return n, err == nil
+	if err != nil {
+		return 0, false
+	}
+	return n, true
 }
 
 func (m *member) is(literal string) bool { return string(m.value) == literal }

@@ -26,6 +26,7 @@ func FuzzStream(f *testing.F) {
 	one, two := ask(1, "a.example", typeA), ask(2, "b.Example", dnsmessage.TypeAAAA, edns(512))
 	good := answerTo(one, dnsmessage.RCodeSuccess, addressOf(one, 60))
 	f.Add(framed(one, two), byte(255), slices.Concat(good[2:12], good[len(one):]), true)
+	f.Add(framed(one, ask(7, "A.eXample", typeA)), byte(200), slices.Concat(good[2:12], good[len(one):]), true)
 	f.Add(framed(one, one), byte(0), []byte("\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00"), true)
 	f.Add(framed(ask(3, longName, dnsmessage.TypeAXFR)), byte(3), framed(good), false)
 	f.Add([]byte("\x00\x00\x00\x05hello\xff\xff"), byte(1), []byte("\xff\xff"), false)
