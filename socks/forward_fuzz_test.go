@@ -33,6 +33,7 @@ func FuzzForward(f *testing.F) {
 		"POST http://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\nHost: a\r\n\r\n",
 		"GET http://u:p@[::1]:8080/ HTTP/1.1\r\nHost: a\r\nConnection: close, X-Secret\r\nX-Secret: 1\r\nProxy-Authorization: Basic eDp5\r\nProxy-Connection: keep-alive\r\nTE: gzip, trailers\r\nKeep-Alive: 5\r\n\r\n",
 		"GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: H2C\r\nHTTP2-Settings: AAA\r\n\r\n",
 		"OPTIONS http://a HTTP/1.0\r\nHost: a\r\nX: 1\n\tfolded\n\n",
 		"PUT http://a/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
 	} {
@@ -135,6 +136,7 @@ func checkRequests(t *testing.T, in []byte, o *originConn) {
 		for name, values := range fields {
 			switch {
 			case strings.HasPrefix(name, "proxy-"), name == "keep-alive", name == "trailers",
+				name == "http2-settings", name == "upgrade" && strings.EqualFold(strings.Join(values, ","), "h2c"),
 				name == "te" && strings.Join(values, ",") != "trailers",
 				name == "connection" && !strings.EqualFold(strings.Join(values, ","), "upgrade") && strings.Join(values, ",") != "close":
 				t.Errorf("%q\nbecame %q", in, head)

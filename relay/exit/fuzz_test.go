@@ -3,6 +3,7 @@ package exit
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -163,7 +164,7 @@ func FuzzStored(f *testing.F) {
 		if rel, err := filepath.Rel(dir, ACMEFile(dir, directory)); err != nil || strings.Count(rel, string(filepath.Separator)) != 2 || strings.HasPrefix(rel, "..") {
 			t.Fatalf("%q is kept at %q", directory, rel)
 		}
-		if err := keep(path, content); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, content, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		key, err := loadAccount(dir, directory)
@@ -172,7 +173,7 @@ func FuzzStored(f *testing.F) {
 			t.Error("a certificate without one")
 		}
 		path = filepath.Join(dir, "node-id")
-		if err := keep(path, content); err != nil {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		id, err := LoadIdentity(dir)
