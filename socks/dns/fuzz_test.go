@@ -97,7 +97,8 @@ func checkReply(t *testing.T, asked map[uint16][][]byte, a []byte) {
 	id := binary.BigEndian.Uint16(a)
 	i := slices.IndexFunc(asked[id], func(m []byte) bool {
 		q, _, ok := parseQuery(m)
-		return ok && (q.raw == nil || len(a) >= headerLen+len(q.raw) && bytes.Equal(a[headerLen:headerLen+len(q.raw)], q.raw))
+		return ok && (q.raw == nil) == (binary.BigEndian.Uint16(a[4:]) == 0) &&
+			(q.raw == nil || len(a) >= headerLen+len(q.raw) && bytes.Equal(a[headerLen:headerLen+len(q.raw)], q.raw))
 	})
 	if i < 0 {
 		t.Errorf("%x answers none of %x", a, asked[id])
