@@ -89,6 +89,7 @@ func TestHostile09_10_11_CanonicalHost(t *testing.T) {
 	}
 }
 
+// FuzzCanonicalHost: a host has one form, and a target is read as it is written.
 func FuzzCanonicalHost(f *testing.F) {
 	for in := range goodHosts {
 		f.Add(in)
@@ -96,7 +97,16 @@ func FuzzCanonicalHost(f *testing.F) {
 	for _, in := range badHosts {
 		f.Add(in)
 	}
+	for _, in := range []string{"a:443", "[::1]:443", "A.:65535", "::1:80", "[a]:80", "0x7f.1:0080", "[::ffff:1.2.3.4]:1", "a:+1"} {
+		f.Add(in)
+	}
 	f.Fuzz(func(t *testing.T, in string) {
+		if host, port, err := ParseTarget(in); err == nil {
+			again, p, err := ParseTarget(joinAuthority(host, port))
+			if again != host || p != port || port == 0 || err != nil {
+				t.Errorf("%q is %s:%d, and then %s:%d (%v)", in, host, port, again, p, err)
+			}
+		}
 		got, err := canonicalHost(in)
 		if err != nil {
 			return

@@ -251,13 +251,15 @@ func TestAbortReplies(t *testing.T) {
 	}
 }
 
-// FuzzSOCKSHandshake: whatever comes, the connection ends, and so do its
-// goroutines.
+// FuzzSOCKSHandshake: whatever comes, the connection ends, and so do its goroutines; what
+// is answered has the form that its protocol has; and nobody gets in without the password.
 func FuzzSOCKSHandshake(f *testing.F) {
 	for _, seed := range []string{
 		connect5, login5("ann", "secret") + request5("example.com", 80), "\x05\x00", "\x05\x01\x00\x05\x03\x00\x01",
 		"\x04\x01\x00\x50\x01\x02\x03\x04me\x00", "\x04\x01\x00\x50\x00\x00\x00\x01\x00example.com\x00",
 		"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", "\x16\x03\x01",
+		login5("ann", "wrong"), login5("ann", "secret") + "\x05\x03\x00\x01\x00\x00\x00\x00\x00\x00",
+		"CONNECT a:80 HTTP/1.1\r\nHost: a\r\nProxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n",
 	} {
 		f.Add([]byte(seed), false)
 		f.Add([]byte(seed), true)
@@ -267,9 +269,13 @@ func FuzzSOCKSHandshake(f *testing.F) {
 		if locked {
 			cfg.Users = []User{{"ann", "secret"}}
 		}
+		knows := bytes.Contains(in, []byte("secret")) || bytes.Contains(in, []byte("YW5uOnNlY3JldA=="))
 		cfg.Handle = func(ctx context.Context, r *Request) {
 			if host, err := canonicalHost(r.Host); err != nil || host != r.Host || r.Port == 0 {
 				t.Errorf("request %+v (%v)", r, err)
+			}
+			if locked && !knows {
+				t.Errorf("%q is let in", in)
 			}
 			r.Watch(ctx)
 			r.Abort(wire.Failed)
@@ -278,10 +284,34 @@ func FuzzSOCKSHandshake(f *testing.F) {
 			conn := ln.connect("192.0.2.7:1")
 			go conn.Write(in)
 			conn.SetReadDeadline(time.Now().Add(time.Hour))
-			if _, err := io.Copy(io.Discard, conn); err != nil && err != io.ErrClosedPipe {
+			out, err := io.ReadAll(conn)
+			if err != nil && err != io.ErrClosedPipe {
 				t.Errorf("%q: never closed: %v", in, err)
+			}
+			if len(out) > 0 && !formed(in[0], string(out)) {
+				t.Errorf("%q is answered by %q", in, out)
 			}
 			conn.Close()
 		})
 	})
+}
+
+// formed reports whether out is what is answered to who begins with that byte.
+func formed(first byte, out string) bool {
+	const port, addr4 = 2, 4
+	switch {
+	case first == 4:
+		return len(out) == 2+port+addr4 && out[0] == 0 && out[1] >= 0x5a && out[1] <= 0x5d
+	case first != 5:
+		return strings.HasPrefix(out, "HTTP/1.")
+	case out == "\x05\xff" || out == "\x05\x00" || out == "\x05\x02":
+		return true
+	case strings.HasPrefix(out, "\x05\x02\x01"): // login
+		return out[3:] == "\x01" || out[3:] == "\x00" || strings.HasPrefix(out[3:], "\x00\x05") && formedReply(out[4:])
+	}
+	return strings.HasPrefix(out, "\x05\x00") && formedReply(out[2:])
+}
+
+func formedReply(out string) bool {
+	return len(out) >= 10 && out[0] == 5 && out[1] <= 8 && out[2] == 0 && (out[3] == 1 && len(out) == 10 || out[3] == 4 && len(out) == 22)
 }

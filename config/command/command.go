@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"runtime"
@@ -37,6 +38,9 @@ func Main(version string, args []string) int {
 	// quic-go would print, to where nobody collects it, that the system's buffers
 	// are smaller than it likes.
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
+	// net/http would print, in the middle of our log, what an origin or a relay sends
+	// unasked. A relay can send the key.
+	log.SetOutput(io.Discard)
 	a := &app{version: version, environ: os.Environ(), in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	return a.main(args)
 }

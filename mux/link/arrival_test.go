@@ -170,7 +170,7 @@ func TestLittleIsCopied(t *testing.T) {
 func TestResetInTheMiddle(t *testing.T) {
 	d := newSim(quiet).node // whose applications give up at once
 	piece := func(off uint64) []byte {
-		return dataFrame(0, off, string([]byte{want("client", 0, off)}))
+		return dataFrame(0, off, string(want("client", 0, off, 1)))
 	}
 	if err := d.taken(0, openFrame(0, 0, 0), piece(2), piece(1), piece(0)); err != nil {
 		t.Fatal(err)

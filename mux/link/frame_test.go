@@ -2,6 +2,8 @@ package link
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
 	"math"
 	"net/netip"
 	"reflect"
@@ -98,25 +100,85 @@ func TestBadFrames(t *testing.T) {
 	}
 }
 
-// Whatever comes, the parser neither panics nor accepts what lies outside.
+// FuzzFrames: what is taken lies inside and within its limits, and is what its encoder
+// makes of it. The same of the payloads of the handshake.
 func FuzzFrames(f *testing.F) {
 	f.Add(appendAsk(nil, &Ask{Awaited: []uint64{1, 2}}))
 	f.Add(appendAck(nil, ranges{{0, 3}, {5, 6}}))
 	f.Add([]byte{byte(kindEnd), 0, 0, 0, 2, 'h', 'i', byte(kindReset), 1, 2, 3, 0})
+	f.Add(new(HelloParams).Append(nil))
+	f.Add((&AnswerParams{Known: true, Age: 1 << 40, Window: 1 << 30}).Append(nil))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		all, _ := parseAll(p)
 		for _, x := range all {
-			if len(x.payload) > len(p) || len(x.host) > maxHost || len(x.detail) > maxDetail {
+			if len(x.payload) > len(p) || len(x.host) > maxHost || len(x.detail) > maxDetail || x.stream > maxStream || len(x.ask.Awaited) > maxAwaited {
 				t.Fatalf("%+v", x)
 			}
+			var back frame
+			r := reader{p: encode(&x)}
+			if more, err := r.next(&back); !more || err != nil || len(r.p) != 0 || fmt.Sprintf("%+v", back) != fmt.Sprintf("%+v", x) {
+				t.Fatalf("%+v\nhas become %+v (%v), %d bytes left", x, back, err, len(r.p))
+			}
 			for d := x.payload; x.kind == kindDatagrams && len(d) > 0; {
-				var err error
-				if _, d, err = nextDatagram(d); err != nil {
+				one, rest, err := nextDatagram(d)
+				if err != nil {
 					break
 				}
+				if len(one)+datagramHead+len(rest) != len(d) {
+					t.Fatal("bytes are lost")
+				}
+				d = rest
+			}
+		}
+		if h, err := ParseHelloParams(p); err == nil {
+			if again, err := ParseHelloParams(h.Append(nil)); again != h || err != nil {
+				t.Errorf("%+v has become %+v (%v)", h, again, err)
+			}
+		}
+		if a, err := ParseAnswerParams(p); err == nil {
+			if again, err := ParseAnswerParams(a.Append(nil)); again != a || err != nil {
+				t.Errorf("%+v has become %+v (%v)", a, again, err)
 			}
 		}
 	})
+}
+
+// encode writes a frame, as those do who send it.
+func encode(x *frame) []byte {
+	s := &Stream{id: x.stream, flags: x.flags, port: x.port, host: string(x.host)}
+	s.in.limit, s.out.sent, s.out.code, s.out.detail = x.off, x.off, x.code, string(x.detail)
+	s.addr, _ = netip.AddrFromSlice(x.addr)
+	dst := []byte{byte(x.kind)}
+	switch x.kind {
+	case kindAsk:
+		dst = appendAsk(nil, &x.ask)
+		binary.BigEndian.PutUint16(dst[1:], x.ask.Records)
+	case kindAnswer:
+		dst = appendAnswer(nil, &x.answer)
+		binary.BigEndian.PutUint16(dst[1:], x.answer.Records)
+	case kindAck:
+		got := slices.Clone(x.spans)
+		slices.Reverse(got)
+		dst = appendAck(nil, got)
+	case kindCredit:
+		dst = binary.AppendUvarint(dst, x.off)
+	case kindOpen:
+		dst = appendOpen(nil, s)
+	case kindOpened:
+		dst = appendOpened(nil, s)
+	case kindData, kindEnd:
+		dst = append(appendData(nil, s, x.off, len(x.payload), x.kind == kindEnd), x.payload...)
+	case kindReset:
+		dst = appendReset(nil, s)
+	case kindWindow:
+		dst = appendWindow(nil, s)
+	case kindDatagrams:
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, x.stream), uint64(len(x.payload)))
+		dst = append(dst, x.payload...)
+	case kindUsage:
+		dst = binary.AppendUvarint(binary.BigEndian.AppendUint64(dst, x.tag), x.count)
+	}
+	return dst
 }
 
 // Whatever authentic records a mad other end sends, a Conn does not panic, keeps

@@ -2,8 +2,11 @@ package link
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -293,22 +296,34 @@ func TestSealAllocs(t *testing.T) {
 	}
 }
 
-// FuzzRecords: whatever comes, nothing panics, and nothing opens that was not
-// sealed.
+// FuzzRecords: whatever comes, nothing panics, nothing opens that was not sealed for its
+// place, and a stream of records, in whatever pieces it comes, has the same in it as a
+// message.
 func FuzzRecords(f *testing.F) {
 	k, err := newKeys(cipherChaCha, testID, [32]byte{1}, [32]byte{2})
 	if err != nil {
 		f.Fatal(err)
 	}
-	one := seal(f, k.Sealer(Up), AppendRequestHead(nil, testID, 3), []byte("one"), 3, 0, 0)
-	f.Add(one)
-	f.Add(seal(f, k.Sealer(Up), one, []byte("two"), 3, 1, 1))
-	f.Add([]byte{KindRecords})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		body = bytes.Clone(body)
-		_, exchange, rest, err := ParseRequestHead(body)
+	const exchange = 3
+	one := seal(f, k.Sealer(Up), AppendRequestHead(nil, testID, exchange), []byte("one"), exchange, 0, 0)
+	two := seal(f, k.Sealer(Up), one, []byte("two"), exchange, 1, 1)
+	f.Add(one, uint16(1))
+	f.Add(two, uint16(9))
+	f.Add(append(AppendPipeHead(nil, testID, exchange), two[RequestHead:]...), uint16(30))
+	f.Add(append(slices.Clone(one), 0xff, 0xff, 1), uint16(2))
+	f.Add([]byte{KindRecords}, uint16(0))
+	f.Fuzz(func(t *testing.T, body []byte, step uint16) {
+		_, at, rest, err := ParseRequestHead(body)
+		if err != nil {
+			_, at, rest, err = ParsePipeHead(body)
+		}
+		if err != nil {
+			return
+		}
+		stream := bytes.Clone(rest)
 		o := k.Opener(Up)
-		for i := uint32(0); err == nil && len(rest) > 0; i++ {
+		var opened []string
+		for i := uint32(0); len(rest) > 0; i++ {
 			before := len(rest)
 			var record []byte
 			if record, rest, err = NextRecord(rest); err != nil {
@@ -317,12 +332,42 @@ func FuzzRecords(f *testing.F) {
 			if len(record)+2+len(rest) != before {
 				t.Fatal("bytes are lost")
 			}
-			if _, plain, err := o.Open(nil, record, exchange, i); err == nil && string(plain) != "one" && string(plain) != "two" {
-				t.Errorf("opened %x", plain)
+			var plain []byte
+			if _, plain, err = o.Open(make([]byte, 0, len(record)), record, at, i); err != nil {
+				break
 			}
+			opened = append(opened, string(plain))
+		}
+		if want := []string{"one", "two"}; len(opened) > 2 || !slices.Equal(opened, want[:len(opened)]) || len(opened) > 0 && at != exchange {
+			t.Errorf("opened %q", opened)
+		}
+		asked := 0
+		p := NewPipeReader(pieces{bytes.NewReader(stream), int(step) + 1}, func() bool { asked++; return true }, k.Opener(Up), at)
+		var piped []string
+		for pipeErr := error(nil); pipeErr == nil; {
+			var list []Record
+			list, _, pipeErr = p.Take(2)
+			for _, r := range list {
+				piped = append(piped, string(r.B.B))
+			}
+			Release(list)
+			if pipeErr != nil && ((err == nil) != (pipeErr == io.EOF) || errors.Is(err, ErrTruncated) != errors.Is(pipeErr, io.ErrUnexpectedEOF)) {
+				t.Errorf("a message: %v; a stream: %v", err, pipeErr)
+			}
+		}
+		if !slices.Equal(piped, opened) || asked > 1 {
+			t.Errorf("a message: %q; a stream: %q, which asked for memory %d times", opened, piped, asked)
 		}
 	})
 }
+
+// pieces is a stream that comes in pieces of n bytes.
+type pieces struct {
+	r io.Reader
+	n int
+}
+
+func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), p.n)]) }
 
 func BenchmarkSealOpen(b *testing.B) {
 	for name, c := range bothCiphers {

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"relaymux/mux/buf"
 )
 
 // A sim is both ends of a link, with a relay between them that loses, doubles,
-// reorders, cuts and delays exchanges, and applications that write what can be
-// recognised. pick decides everything: n choices, one of 0..n-1.
+// reorders, cuts, changes, swaps and delays exchanges, and applications that write
+// what can be recognised. pick decides everything: n choices, one of 0..n-1.
 type sim struct {
 	pick   func(n int) int
 	now    time.Time
@@ -28,14 +29,16 @@ type sim struct {
 	open     []uint64 // exchanges that the client awaits
 	suspects []uint64 // that it has given up, though it takes their answers
 	refused  int      // records
+	forged   int      // likewise
 	restarts int
+	before   []byte // a message of an earlier link
 	left     []*app // of links that are no more
 }
 
 type simExchange struct {
-	id      uint64
-	records []record // of the request, or of the answer
-	back    bool
+	id   uint64
+	body []byte // the sealed records of the request, or of the answer
+	back bool
 }
 
 type record struct {
@@ -48,7 +51,9 @@ type side struct {
 	*sim
 	name    string
 	c       *Conn
-	replay  map[uint64]bool
+	sealer  *Sealer
+	opener  *Opener
+	replay  Replay
 	early   *buf.Budget
 	unacked *buf.Budget
 	apps    map[uint64]*app
@@ -80,13 +85,24 @@ func newSim(pick func(n int) int) *sim {
 	m.window = []int{simWindow, 1_500}[pick(2)]
 	m.credit = []int{500_000, 70_000, 3_000}[pick(3)]
 	m.early = []int{300_000, 6_000, 0}[pick(3)]
-	m.client, m.node = m.newSide("client", true), m.newSide("node", false)
+	m.link()
 	return m
 }
 
-func (m *sim) newSide(name string, client bool) *side {
-	d := &side{sim: m, name: name, replay: map[uint64]bool{}, apps: map[uint64]*app{},
-		early: buf.NewBudget(int64(m.early)), unacked: buf.NewBudget(1 << 40)}
+// link begins one, with keys of its own.
+func (m *sim) link() {
+	keys, err := newKeys(cipherAES, testID, [32]byte{1, byte(m.restarts)}, [32]byte{2, byte(m.restarts)})
+	if err != nil {
+		panic(err)
+	}
+	m.client, m.node = m.newSide("client", true, &keys), m.newSide("node", false, &keys)
+}
+
+func (m *sim) newSide(name string, client bool, keys *Keys) *side {
+	d := &side{sim: m, name: name, apps: map[uint64]*app{}, early: buf.NewBudget(int64(m.early)), unacked: buf.NewBudget(1 << 40)}
+	if d.sealer, d.opener = keys.Sealer(Down), keys.Opener(Up); client {
+		d.sealer, d.opener = keys.Sealer(Up), keys.Opener(Down)
+	}
 	d.c = NewConn(Config{Client: client, Window: m.window, Credit: uint64(m.credit), Peer: uint64(m.credit), Early: d.early, Unacked: d.unacked}, d)
 	return d
 }
@@ -105,8 +121,11 @@ func (m *sim) restart() {
 			d.late(a)
 		}
 	}
+	for _, x := range m.flying {
+		m.before = x.body
+	}
 	m.flying, m.parked, m.open, m.suspects, m.number = nil, nil, nil, nil, 0
-	m.client, m.node = m.newSide("client", true), m.newSide("node", false)
+	m.link()
 }
 
 // late is what an owner may still do to a stream of a link that is no more.
@@ -131,15 +150,16 @@ func (d *side) pending() (n uint64) {
 	return n
 }
 
-// plan makes a message and checks what is said of it.
-func (d *side) plan(exchange uint64, head any) []record {
+// plan makes a message, seals it, and checks what is said of it.
+func (d *side) plan(exchange uint64, head any) []byte {
 	l := d.limits()
 	if got, want := d.c.unsent+d.c.again, d.pending(); got != want {
 		panic(fmt.Sprintf("%s: %d bytes are said to be pending, %d are", d.name, got, want))
 	}
 	m := d.c.Plan(d.now, exchange, head, l)
-	if m.SealedLen() > l.Bytes {
-		panic(fmt.Sprintf("%s: a message of %d bytes, %d may be", d.name, m.SealedLen(), l.Bytes))
+	size := m.SealedLen()
+	if size > l.Bytes {
+		panic(fmt.Sprintf("%s: a message of %d bytes, %d may be", d.name, size, l.Bytes))
 	}
 	if l.Ops > 0 && m.Ops > l.Ops {
 		panic(fmt.Sprintf("%s: %d ops, %d may be", d.name, m.Ops, l.Ops))
@@ -150,13 +170,29 @@ func (d *side) plan(exchange uint64, head any) []record {
 	if d.early.Used() > d.early.Limit() {
 		panic("more waits for what is before it than there is memory")
 	}
-	return plain(m)
+	body, err := m.AppendSealed(nil, d.sealer)
+	if err != nil || len(body) != size {
+		panic(fmt.Sprintf("%s: a message of %d bytes, %d were said: %v", d.name, len(body), size, err))
+	}
+	return body
 }
 
-// want is the byte at an offset of a stream, in one direction.
-func want(name string, id, off uint64) byte {
-	x := off*0x9E3779B97F4A7C15 + id*77 + uint64(len(name))
-	return byte(x >> 32)
+// patternPeriod is how many bytes come before the same ones come again.
+const patternPeriod = 1<<20 - 3
+
+// pattern is what streams are made of.
+var pattern = sync.OnceValue(func() []byte {
+	p := make([]byte, patternPeriod)
+	for i := range p {
+		p[i] = byte(uint64(i) * 0x9E3779B97F4A7C15 >> 32)
+	}
+	return append(p, p[:buf.Max]...)
+})
+
+// want is the n bytes at an offset of a stream, in one direction.
+func want(name string, id, off uint64, n int) []byte {
+	at := (off + id*7919 + uint64(len(name))*104729) % patternPeriod
+	return pattern()[at:][:n]
 }
 
 func (d *side) other() string {
@@ -202,10 +238,8 @@ func (d *side) Data(s *Stream, b *buf.Buf, p []byte) {
 			s.Reset(Aborted, "in the middle of what it gets")
 		}
 	}()
-	for i, x := range p {
-		if x != want(d.other(), s.ID(), a.got+uint64(i)) {
-			panic(fmt.Sprintf("%s: stream %d has a wrong byte at %d", d.name, s.ID(), a.got+uint64(i)))
-		}
+	if !bytes.Equal(p, want(d.other(), s.ID(), a.got, len(p))) {
+		panic(fmt.Sprintf("%s: stream %d has a wrong byte at %d or soon after it", d.name, s.ID(), a.got))
 	}
 	a.got += uint64(len(p))
 	a.owed += len(p)
@@ -271,10 +305,7 @@ func head(client bool) any {
 func (d *side) write(a *app, n int) {
 	for n > 0 {
 		k := min(n, buf.Max)
-		b := buf.Get(k)
-		for i := range k {
-			b.B = append(b.B, want(d.name, a.s.ID(), a.wrote+uint64(i)))
-		}
+		b := buf.Copy(want(d.name, a.s.ID(), a.wrote, k))
 		d.unacked.Force(cap(b.B))
 		a.s.Write(b, b.B)
 		a.wrote += uint64(k)
@@ -314,9 +345,9 @@ func (m *sim) limits() Limits {
 // ask sends a request.
 func (m *sim) ask() {
 	m.number++
-	records := m.client.plan(m.number, &Ask{Awaited: slices.Clone(m.open), Keep: 2})
+	body := m.client.plan(m.number, &Ask{Awaited: slices.Clone(m.open), Keep: 2})
 	m.open = append(m.open, m.number)
-	m.flying = append(m.flying, &simExchange{id: m.number, records: records})
+	m.flying = append(m.flying, &simExchange{id: m.number, body: body})
 }
 
 // arrive delivers a request to the node, where it waits.
@@ -325,14 +356,28 @@ func (m *sim) arrive(x *simExchange) {
 	m.parked = append(m.parked, x)
 }
 
+// receive takes in the records of a message up to one that is cut or does not open,
+// as both ends do.
 func (d *side) receive(x *simExchange) {
-	for _, r := range x.records {
-		if d.replay[r.number] {
+	for i, sealed := uint32(0), x.body; len(sealed) > 0; i++ {
+		var r []byte
+		var err error
+		if r, sealed, err = NextRecord(sealed); err != nil {
+			break
+		}
+		b := buf.Get(max(0, len(r)-(RecordHead-2)-RecordTag))
+		number, plain, err := d.opener.Open(b.B, r, x.id, i)
+		if err != nil {
+			b.Release()
+			d.forged++
+			break
+		}
+		b.B = plain
+		if !d.replay.Fresh(number) {
+			b.Release()
 			continue
 		}
-		d.replay[r.number] = true
-		b := buf.Copy(r.plain)
-		got, err := d.c.Receive(d.now, r.number, b)
+		got, err := d.c.Receive(d.now, number, b)
 		b.Release()
 		switch {
 		case errors.Is(err, ErrRefused):
@@ -351,7 +396,7 @@ func (d *side) receive(x *simExchange) {
 func (m *sim) reply(i int) {
 	x := m.parked[i]
 	m.parked = slices.Delete(m.parked, i, i+1)
-	m.flying = append(m.flying, &simExchange{id: x.id, back: true, records: m.node.plan(x.id, &Answer{})})
+	m.flying = append(m.flying, &simExchange{id: x.id, back: true, body: m.node.plan(x.id, &Answer{})})
 }
 
 // suspect gives up an exchange whose answer may still come: what it carried goes
@@ -405,8 +450,8 @@ func (m *sim) travel(i int) {
 		m.ended(x.id)
 		return
 	}
-	if fate == 1 && len(x.records) > 0 { // cut
-		x = &simExchange{id: x.id, back: x.back, records: x.records[:m.pick(len(x.records))]}
+	if fate == 1 && len(x.body) > 0 {
+		x = &simExchange{id: x.id, back: x.back, body: m.tamper(x.body)}
 	}
 	if fate == 2 && !x.back { // run twice
 		twin := *x
@@ -421,6 +466,29 @@ func (m *sim) travel(i int) {
 	}
 	m.client.receive(x)
 	m.ended(x.id)
+}
+
+// tamper is what somebody on the way makes of a message, of which nothing but its
+// beginning may be taken for what it was.
+func (m *sim) tamper(body []byte) []byte {
+	switch how := m.pick(8); {
+	case how == 0:
+		body = slices.Clone(body)
+		body[m.pick(len(body))] ^= 1 << m.pick(8)
+	case how == 1 && len(m.flying) > 0: // another exchange's, or one of the other direction
+		body = m.flying[m.pick(len(m.flying))].body
+	case how == 2 && m.before != nil:
+		body = m.before
+	case how == 3: // records in another order
+		if first, rest, err := NextRecord(body); err == nil {
+			body = slices.Concat(rest, body[:2+len(first)])
+		}
+	case how == 4: // and records that come twice
+		body = slices.Concat(body, body)
+	default:
+		body = body[:m.pick(len(body))]
+	}
+	return body
 }
 
 func (d *side) live() (all []*app) {

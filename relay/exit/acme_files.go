@@ -27,7 +27,7 @@ func ACMEFile(dir, directory string) string {
 
 func acmeDir(dir, directory string) string {
 	host := "ca"
-	if u, err := url.Parse(directory); err == nil && u.Host != "" {
+	if u, err := url.Parse(directory); err == nil && strings.Trim(u.Host, ".") != "" { // ".." would lead elsewhere
 		host = strings.Map(func(r rune) rune {
 			if strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789.-", r) {
 				return r

@@ -175,15 +175,39 @@ func TestHostile68_TruncatedBodies(t *testing.T) {
 	}
 }
 
+// FuzzServeHTTP: whatever comes is answered by the one page, or by an answer that has a
+// result for each op, by which a client knows what became of it.
 func FuzzServeHTTP(f *testing.F) {
 	f.Add(wire.AppendBatch(nil, testKey, false, []wire.Op{connectData("refused.test", "x"), poll([]byte("NOBODY"))}))
 	f.Add([]byte(`{"k":"` + testKey + `","op":"data","sid":"x","data":"AAEC"}`))
+	f.Add([]byte(`{"k":"` + testKey + `","ops":[{"op":"udp_open","host":"a b","port":1,"d":"AA=="},{"op":"?"},{"op":"data","d":"!"},{"op":"close"}],"zc":1}`))
 	f.Add(zip([]byte(`{"k":"` + testKey + `","ops":[]}`)))
 	r := newRig(f, Config{Dialer: dialFunc(dialNowhere)})
 	f.Fuzz(func(t *testing.T, body []byte) {
+		e, err := wire.ParseEnvelope(bytes.Clone(body))
+		plain := err == nil && e.Ops != nil && e.ZOps == nil
+		var ops []wire.Op
+		if plain {
+			ops, err = wire.ParseOps(e.Ops, nil, maxOps)
+		}
 		for _, path := range []string{pathBatch, pathSingle} {
-			if w := r.post(t.Context(), path, bytes.Clone(body)); w.Code != http.StatusOK && w.Code != http.StatusNotFound {
-				t.Errorf("status %d", w.Code)
+			w := r.post(t.Context(), path, bytes.Clone(body))
+			if w.Code == http.StatusNotFound {
+				continue
+			}
+			text := w.Body.Bytes()
+			if w.Code != http.StatusOK || err != nil && !bytes.HasPrefix(body, gzipMagic) {
+				t.Errorf("status %d, %v", w.Code, err)
+			}
+			if path == pathSingle {
+				text = slices.Concat([]byte(`{"r":[`), text, []byte(`]}`))
+			}
+			var a wire.Answer
+			if err := wire.ParseAnswer(bytes.Clone(text), &a, maxOps); err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+			if path == pathBatch && plain && !a.HasErr && len(a.Results) != len(ops) {
+				t.Errorf("%d results of %d ops", len(a.Results), len(ops))
 			}
 		}
 	})

@@ -433,6 +433,8 @@ func TestLinkClose(t *testing.T) {
 	})
 }
 
+// FuzzLink: what is no message of a client's gets the one page, or in text an error; and
+// what is answered has the form of an answer.
 func FuzzLink(f *testing.F) {
 	r := newRig(f, Config{Dialer: dialFunc(dialNowhere), Clients: clients("ann")})
 	c := r.link("ann")
@@ -444,12 +446,18 @@ func FuzzLink(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if w := r.post(t.Context(), pathLink, bytes.Clone(body)); w.Code != http.StatusOK && w.Code != http.StatusNotFound {
-			t.Errorf("status %d", w.Code)
+		w := r.post(t.Context(), pathLink, bytes.Clone(body))
+		kind := link.KindOf(w.Body.Bytes())
+		switch {
+		case w.Code == http.StatusNotFound && w.Body.String() == "404 page not found\n":
+		case w.Code != http.StatusOK || link.KindOf(body) == link.KindHello && kind != link.KindHelloAnswer || link.KindOf(body) == link.KindRecords && kind != link.KindAnswer:
+			t.Errorf("status %d, %q", w.Code, w.Body)
 		}
 		op := wire.Op{Kind: wire.Link, Data: [][]byte{bytes.Clone(body)}}
-		if w := r.post(t.Context(), pathBatch, wire.AppendBatch(nil, testKey, false, []wire.Op{op})); w.Code != http.StatusOK {
-			t.Errorf("status %d", w.Code)
+		w = r.post(t.Context(), pathBatch, wire.AppendBatch(nil, testKey, false, []wire.Op{op}))
+		var a wire.Answer
+		if err := wire.ParseAnswer(w.Body.Bytes(), &a, 1); w.Code != http.StatusOK || err != nil || !a.HasErr && len(a.Results) != 1 {
+			t.Errorf("status %d, %q: %v", w.Code, w.Body, err)
 		}
 	})
 }

@@ -217,16 +217,17 @@ func TestScriptURLs(t *testing.T) {
 }
 
 // FuzzClassify: whatever a page holds, the error that it becomes is short,
-// printable and of a known kind.
+// printable and of a known kind, and what it says of when to come back has its bounds.
 func FuzzClassify(f *testing.F) {
-	f.Add(200, []byte("<title>x</title>"))
-	f.Add(404, []byte("<style"))
-	f.Add(200, []byte("<title>\u0130\u0130<"))
-	f.Add(200, []byte(`{"e":"x","code":"NODE_STATUS_404"}`))
-	f.Fuzz(func(t *testing.T, status int, page []byte) {
+	f.Add(200, []byte("<title>x</title>"), "", "")
+	f.Add(404, []byte("<style"), "3", "")
+	f.Add(200, []byte("<title>\u0130\u0130<"), " 18446744073709551615 ", "")
+	f.Add(200, []byte(`{"e":"x","code":"NODE_STATUS_404"}`), "-1", "x")
+	f.Add(503, []byte("<script>a</script><b>c"), "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT")
+	f.Fuzz(func(t *testing.T, status int, page []byte, retry, date string) {
 		got := exception(page)
 		if got == nil {
-			got = classify(status, nil, page)
+			got = classify(status, http.Header{"Retry-After": {retry}, "Date": {date}}, page)
 		}
 		if strings.HasPrefix(got.Kind.String(), "kind(") {
 			t.Errorf("kind %d", got.Kind)
@@ -236,6 +237,9 @@ func FuzzClassify(f *testing.F) {
 		}
 		if strings.ContainsFunc(got.Detail, unicode.IsControl) {
 			t.Errorf("control characters in %q", got.Detail)
+		}
+		if got.RetryAfter < 0 || got.RetryAfter > 365*24*time.Hour {
+			t.Errorf("%q at %q is after %v", retry, date, got.RetryAfter)
 		}
 	})
 }

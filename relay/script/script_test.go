@@ -1,6 +1,7 @@
 package script
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -180,6 +181,10 @@ func FuzzQuoting(f *testing.F) {
 			if c < ' ' || c > '~' || c == '"' || c == '\\' && !strings.HasPrefix(inner[i+1:], "u") {
 				t.Fatalf("js(%q) = %s", s, got)
 			}
+		}
+		var back string
+		if err := json.Unmarshal([]byte(got), &back); err != nil || back != string([]rune(s)) {
+			t.Errorf("js(%q) = %s, which is %q (%v)", s, got, back, err)
 		}
 	})
 }

@@ -33,7 +33,7 @@ type rig struct {
 
 const evilHost = `<img src=x onerror=alert(1)>"'&</script><script>alert(2)</script>`
 
-func newRig(t *testing.T, change func(*Config)) *rig {
+func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	r := &rig{snap: someSnapshot(time.Now())}
 	c := Config{

@@ -1,6 +1,7 @@
 package top
 
 import (
+	"math"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -63,16 +64,19 @@ func fit(text string, most int) string {
 		return text
 	}
 	runes := []rune(text)
-	head, tail := most*2/3-1, most-most*2/3
 	from, to := 0, len(runes)
-	for from < to && lipgloss.Width(string(runes[:from+1])) <= head {
-		from++
+	for left := most*2/3 - 1; from < to && left >= width(runes[from]); from++ {
+		left -= width(runes[from])
 	}
-	for to > from && lipgloss.Width(string(runes[to-1:])) <= tail {
-		to--
+	for left := most - most*2/3; to > from && left >= width(runes[to-1]); to-- {
+		left -= width(runes[to-1])
 	}
 	return string(runes[:from]) + "…" + string(runes[to:])
 }
+
+// width is of a rune on its own; together some take less. One that takes nothing counts
+// too, so that what is shown is not much longer than it is wide.
+func width(r rune) int { return max(1, lipgloss.Width(string(r))) }
 
 // spark draws the latest of the values in so many columns, the largest at full height.
 func spark(values []uint64, columns int) string {
@@ -89,11 +93,14 @@ func spark(values []uint64, columns int) string {
 	return string(out)
 }
 
-// bar draws n of all in so many columns.
+// bar draws n of all in so many columns, whatever the numbers: they may be anybody's.
 func bar(n, all, columns int) string {
-	full := 0
+	n, full := max(0, min(n, all)), 0
+	if all > math.MaxInt/(columns+1) {
+		n, all = n/(columns+1), all/(columns+1)
+	}
 	if all > 0 {
-		full = min(columns, (n*columns+all-1)/all)
+		full = (n*columns + all - 1) / all
 	}
 	return strings.Repeat("█", full) + strings.Repeat("░", columns-full)
 }
