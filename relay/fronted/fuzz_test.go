@@ -17,6 +17,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"relaymux/mux/secret"
 	"relaymux/relay"
 	"relaymux/relay/fronted"
 )
@@ -91,7 +92,7 @@ func FuzzAnswer(f *testing.F) {
 			r := &fakeRelay{answers: [][]byte{first, second}}
 			at := []string{script, node, node}[how%3]
 			u, _ := url.Parse(at)
-			c := fronted.Config{Name: "test", URL: u, Dial: r.dial, HTTP: "1.1", Key: key, MaxAnswer: most}
+			c := fronted.Config{Name: "test", URL: u, Dial: r.dial, HTTP: "1.1", Key: secret.New(key), MaxAnswer: most}
 			if how%3 == 0 {
 				c.ConnectTo = server
 			}

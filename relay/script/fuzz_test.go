@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"relaymux/mux/secret"
 	"relaymux/mux/wire"
 )
 
@@ -141,9 +142,9 @@ func startScripts(f *testing.F) func(*testing.T, fuzzCase) (script, worker becam
 	dir := f.TempDir()
 	args := []string{filepath.Join("testdata", "fuzz.mjs")}
 	for _, kind := range []string{AppsScript, Worker} {
-		v := Values{Node: fuzzNode, Key: fuzzKey}
+		v := Values{Node: fuzzNode, Key: secret.New(fuzzKey)}
 		if kind == AppsScript {
-			v.NodeKey = fuzzNodeKey
+			v.NodeKey = secret.New(fuzzNodeKey)
 		} else {
 			v.Path = fuzzPath
 		}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"relaymux/mux/secret"
 )
 
 // FuzzAdmin: whatever is asked, nobody sees or changes anything without the token, by
@@ -36,7 +38,7 @@ func FuzzAdmin(f *testing.F) {
 		r := newRig(t, func(c *Config) {
 			c.Route = func(string) (string, string, error) { return hidden, "", nil }
 			if locked {
-				c.Token = proofToken
+				c.Token = secret.New(proofToken)
 			}
 		})
 		r.snap.Flows[1].Host = hidden
