@@ -67,7 +67,7 @@ func TestHoldReserve(t *testing.T) {
 	}
 }
 
-func TestCoolDown(t *testing.T) {
+func TestHostile71_CoolDown(t *testing.T) {
 	for _, c := range []struct {
 		kind     relay.Kind
 		after    time.Duration

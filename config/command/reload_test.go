@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestReloadNoFile: a file that is gone is named, be it found or told by a flag, and where
+// TestHostile83_ReloadNoFile: a file that is gone is named, be it found or told by a flag, and where
 // there never was one that is said.
-func TestReloadNoFile(t *testing.T) {
+func TestHostile83_ReloadNoFile(t *testing.T) {
 	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
 	p.await("proxy on")
 	p.hangUp()

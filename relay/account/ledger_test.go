@@ -136,7 +136,7 @@ func TestWritesAreFew(t *testing.T) {
 	})
 }
 
-func TestDamagedFiles(t *testing.T) {
+func TestHostile87_DamagedFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		good := fmt.Sprintf("%d 7 0 0 \"me\"\n", now.Unix())
@@ -177,7 +177,7 @@ func TestDamagedFiles(t *testing.T) {
 }
 
 // Where the file cannot be had, counts go on in memory.
-func TestUnwritable(t *testing.T) {
+func TestHostile83_Unwritable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
 		put(t, filepath.Dir(file), "")
@@ -198,7 +198,7 @@ func TestUnwritable(t *testing.T) {
 }
 
 // A disk that fails is told of once, and once when it is well again.
-func TestFailingDisk(t *testing.T) {
+func TestHostile83_FailingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l, said := open(dir)

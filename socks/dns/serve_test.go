@@ -188,8 +188,8 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestSources: only who is near is answered, with what fits the way to it.
-func TestSources(t *testing.T) {
+// TestHostile54_Sources: only who is near is answered, with what fits the way to it.
+func TestHostile54_Sources(t *testing.T) {
 	for source, limit := range map[string]int{
 		"127.0.0.1:5": localSize, "[::1]:5": localSize, "[::ffff:127.0.0.1]:5": localSize,
 		"192.168.1.2:5": remoteSize, "10.0.0.1:5": remoteSize, "[fe80::1%eth0]:5": remoteSize, "[fd00::1]:5": remoteSize,
@@ -202,8 +202,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestStrangerUDP: a datagram of somebody far is not even looked at.
-func TestStrangerUDP(t *testing.T) {
+// TestHostile54_StrangerUDP: a datagram of somebody far is not even looked at.
+func TestHostile54_StrangerUDP(t *testing.T) {
 	r := newRig(t, echoing(60))
 	c := &oneDatagram{from: net.UDPAddrFromAddrPort(netip.MustParseAddrPort("8.8.8.8:53")), msg: ask(1, "example.org", typeA), read: make(chan struct{})}
 	done := make(chan struct{})
