@@ -73,6 +73,17 @@ func (a *Account) most() int {
 	return min(a.slots, a.Quota.Slots(time.Now()))
 }
 
+// waitMost is how long a flow may wait to be sent at all: not at all if no account has
+// any quota left by the end of that.
+func waitMost(ds []*deployment, now time.Time) time.Duration {
+	for _, d := range ds {
+		if q := d.Account.Quota; q == nil || q.Rests(now) < openWait {
+			return openWait
+		}
+	}
+	return 0
+}
+
 // failedBy has the quota learn from a failure.
 func (a *Account) failedBy(f *relay.Failure, now time.Time) {
 	switch {

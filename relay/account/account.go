@@ -133,6 +133,17 @@ func (a *Account) Allowed(now time.Time) bool {
 	return a.window.limit == 0 || now.Unix() >= a.window.probe
 }
 
+// Rests returns how long it is until Allowed.
+func (a *Account) Rests(now time.Time) time.Duration {
+	a.lock(now)
+	defer a.mu.Unlock()
+	if a.window.limit == 0 {
+		return 0
+	}
+	until := min(a.window.probe, a.window.begin+windowSeconds)
+	return max(0, time.Unix(until, 0).Sub(now))
+}
+
 // Used returns the attempts of this window.
 func (a *Account) Used(now time.Time) int {
 	a.lock(now)
