@@ -215,6 +215,9 @@ func TestHostile83_FailingDisk(t *testing.T) {
 		if n := strings.Count(said.String(), "level=WARN"); n != 1 {
 			t.Errorf("%d warnings: %s", n, said)
 		}
+		if l.Kept() == nil {
+			t.Error("nothing is wrong, it says")
+		}
 		if err := os.Remove(block); err != nil {
 			t.Fatal(err)
 		}
@@ -222,6 +225,9 @@ func TestHostile83_FailingDisk(t *testing.T) {
 		synctest.Wait()
 		if !strings.Contains(said.String(), "kept again") || killed(t, dir) < 600 {
 			t.Errorf("%d counted: %s", killed(t, dir), said)
+		}
+		if err := l.Kept(); err != nil {
+			t.Errorf("after it is well again: %v", err)
 		}
 		l.Close()
 	})
