@@ -42,8 +42,9 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	req, err := n.receive(w, r, ours)
+	req, err := n.receive(w, r)
 	if err == nil && !ours {
+		req.release()
 		err = errNotFound
 	}
 	switch {
