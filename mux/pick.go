@@ -343,9 +343,10 @@ func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) t
 // coolDown is how long a deployment rests after its fails-th failure in a row,
 // and whether the relay itself asked for it. Pure.
 func coolDown(f *relay.Failure, fails int) (rest time.Duration, mandated bool) {
-	switch f.Kind {
-	case relay.Cancelled, relay.TooLarge:
+	if f.Kind == relay.Cancelled || f.Kind == relay.TooLarge && f.Untouched { // a smaller body may pass
 		return 0, false
+	}
+	switch f.Kind {
 	case relay.RetryAfter:
 		if f.RetryAfter > 0 {
 			return min(f.RetryAfter, 5*time.Minute), true

@@ -355,7 +355,7 @@ func (p *pool) connection() *conn {
 }
 
 // A failure is told by its kind, whether the request has left, and what to do.
-func TestFailures(t *testing.T) {
+func TestHostile74_Failures(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {

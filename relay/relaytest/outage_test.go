@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,6 +88,44 @@ func TestHostile75_Outage(t *testing.T) {
 				t.Errorf("an outage of %v: the download took %v", outage, took)
 			}
 			ask(t, idle, "still there")
+		})
+	}
+}
+
+// TestHostile67_LateJSON: of the JSON wire's answers one in three comes 20 s late, or a
+// minute, when it has been given up. What is late is in its place or no news: a
+// connection that lost something by it is reset, and of a late one alone nothing is lost.
+func TestHostile67_LateJSON(t *testing.T) {
+	for _, by := range []time.Duration{20 * time.Second, time.Minute} {
+		virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
+			const size = 2 << 20
+			addr := s.serve(t, func(c net.Conn) { trickle(c, 6, size) })
+			s.Relay.Set(func(k *Knobs) { k.Late, k.LateBy = 3, by })
+			var all sync.WaitGroup
+			whole := atomic.Int64{}
+			for range 10 {
+				all.Go(func() {
+					c, err := s.Connect(t.Context(), addr)
+					if err != nil {
+						return
+					}
+					defer c.Close()
+					within(t, c, 20*time.Minute)
+					a := arrive(c)
+					a.wantPart(t, "the app", 6, size)
+					if a.err == nil {
+						whole.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			t.Logf("late by %v: %d of 10 are whole", by, whole.Load())
+			if by < 30*time.Second && whole.Load() < 10 {
+				t.Errorf("%d of 10 are whole", whole.Load())
+			}
+			s.Relay.Set(func(k *Knobs) { k.Late = 0 })
+			time.Sleep(2 * time.Minute)
+			ask(t, open(t, s.Connect, s.serve(t, Echo)), "still there")
 		})
 	}
 }
