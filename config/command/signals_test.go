@@ -111,7 +111,6 @@ func TestHostile87_Signals(t *testing.T) {
 	ended := download(t, c, url)
 	for range 20 {
 		p.signal(syscall.SIGHUP)
-		time.Sleep(5 * time.Millisecond)
 	}
 	p.await("config read again")
 	status("after SIGHUPs")

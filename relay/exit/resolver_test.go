@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -230,7 +231,7 @@ func TestHostile55_HundredAddresses(t *testing.T) {
 	}
 	conn.Close()
 	for len(reached()) == 0 {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	d = dialerOf(t, Policy{}, always(addrs...))
 	if _, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("many.test", port)); !isDenied(err) && !noRoute(err) {
@@ -367,10 +368,10 @@ func TestHostile84_BlackHole(t *testing.T) {
 		expect("where IPv6 was not in vain", lead6)
 		f.note(tcpTo{four}, lead6, lead6)
 		expect("where it was", shortLead6)
-		time.Sleep(shortFor - 1)
+		time.Sleep(shortFor - time.Nanosecond)
 		f.note(tcpTo{four}, shortLead6, time.Second)
 		expect("just before it is tried again", shortLead6)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		expect("when it is", lead6)
 		f.note(tcpTo{four}, lead6, time.Second)
 		f.note(tcpTo{six}, shortLead6, time.Millisecond)
