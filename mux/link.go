@@ -100,6 +100,7 @@ type linkLoop struct {
 	sent, hedged uint64    // exchanges; and those that went again for being slow
 	avoid        *Account  // of the exchange whose frames go again
 	failing      time.Time // since when no exchange has worked; zero if the latest did
+	forsaken     time.Time // the failing after the grace of which all connections were reset
 	walls        time.Time // the wall clock, and
 	monos        time.Time // the other, when they were looked at last
 
@@ -252,7 +253,7 @@ func (l *linkLoop) await(f *flow) {
 func (l *linkLoop) admit(now time.Time) {
 	for l.waiting.len() > 0 {
 		f := l.waiting.peek()
-		late := now.Sub(f.since) >= openWait
+		late := now.Sub(f.since) >= l.waitMost(now)
 		if l.conn == nil && !late && !l.closing && !l.refused() {
 			return
 		}

@@ -230,8 +230,19 @@ func (l *linkLoop) adapt(x *linkExchange, got delivery, now time.Time) {
 	l.pollAt = now.Add(wait)
 }
 
+// idle reports whether nothing is under way.
+func (l *linkLoop) idle() bool { return len(l.inFlight) == 0 && l.pipe == nil }
+
+// waitMost is how long a flow may wait to be connected.
+func (l *linkLoop) waitMost(now time.Time) time.Duration {
+	if l.idle() {
+		return waitMost(l.ds, now)
+	}
+	return openWait
+}
+
 // expire ends flows for want of a way: those that were never connected after
-// openWait, all of them after the grace.
+// waitMost, all of them after the grace.
 func (l *linkLoop) expire(now time.Time) {
 	for l.opening.len() > 0 {
 		f := l.opening.peek()
@@ -239,16 +250,16 @@ func (l *linkLoop) expire(now time.Time) {
 		s.mu.Lock()
 		done := s.opened || s.err != nil
 		s.mu.Unlock()
-		if !done && now.Sub(f.since) < openWait {
+		if !done && now.Sub(f.since) < l.waitMost(now) {
 			break
 		}
 		l.opening.pop()
-		if !done && f.state != gone && !l.failing.IsZero() && now.Sub(l.failing) >= openWait/2 {
+		if !done && f.state != gone && (l.idle() || !l.failing.IsZero() && now.Sub(l.failing) >= openWait/2) {
 			s.fail(l.down())
 			l.attend(f)
 		}
 	}
-	if l.failing.IsZero() || now.Sub(l.failing) < l.set.Grace {
+	if l.failing.IsZero() || l.forsaken.Equal(l.failing) || now.Sub(l.failing) < l.set.Grace {
 		return
 	}
 	if l.open > 0 {
@@ -261,5 +272,5 @@ func (l *linkLoop) expire(now time.Time) {
 			l.attend(f)
 		}
 	}
-	l.failing = time.Time{}
+	l.forsaken = l.failing
 }

@@ -173,9 +173,9 @@ func (l *linkLoop) arm(now time.Time) {
 	}
 	if !l.failing.IsZero() {
 		due(l.failing.Add(l.set.Grace))
-		if l.opening.len() > 0 {
-			due(l.opening.peek().since.Add(openWait))
-		}
+	}
+	if l.opening.len() > 0 {
+		due(l.opening.peek().since.Add(openWait))
 	}
 	for _, d := range l.ds {
 		due(d.retryAt())

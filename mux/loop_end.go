@@ -64,7 +64,7 @@ func (l *loop) judge(x *exchange) {
 // expire tells applications that have waited for too long to be sent at all,
 // drops stale datagrams, and forgets closes that found no company.
 func (l *loop) expire(now time.Time) {
-	l.expireLine(&l.fresh, openWait, now)
+	l.expireLine(&l.fresh, waitMost(l.ds, now), now)
 	l.expireLine(&l.ready, grace, now)
 	for {
 		f := l.front(&l.packets)

@@ -74,6 +74,17 @@ func (a *Account) most() int {
 	return min(a.slots, a.Quota.Slots(time.Now()))
 }
 
+// waitMost is how long a flow may wait to be sent at all: not at all if no account has
+// any quota left by the end of that.
+func waitMost(ds []*deployment, now time.Time) time.Duration {
+	for _, d := range ds {
+		if q := d.Account.Quota; q == nil || q.Rests(now) < openWait {
+			return openWait
+		}
+	}
+	return 0
+}
+
 // failedBy has the quota learn from a failure.
 func (a *Account) failedBy(f *relay.Failure, now time.Time) {
 	switch {
@@ -333,9 +344,10 @@ func (d *deployment) fail(f *relay.Failure, took time.Duration, now time.Time) t
 // coolDown is how long a deployment rests after its fails-th failure in a row,
 // and whether the relay itself asked for it. Pure.
 func coolDown(f *relay.Failure, fails int) (rest time.Duration, mandated bool) {
-	switch f.Kind {
-	case relay.Cancelled, relay.TooLarge:
+	if f.Kind == relay.Cancelled || f.Kind == relay.TooLarge && f.Untouched { // a smaller body may pass
 		return 0, false
+	}
+	switch f.Kind {
 	case relay.RetryAfter:
 		if f.RetryAfter > 0 {
 			return min(f.RetryAfter, 5*time.Minute), true

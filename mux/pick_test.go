@@ -67,7 +67,7 @@ func TestHoldReserve(t *testing.T) {
 	}
 }
 
-func TestCoolDown(t *testing.T) {
+func TestHostile71_73_CoolDown(t *testing.T) {
 	for _, c := range []struct {
 		kind     relay.Kind
 		after    time.Duration
@@ -81,7 +81,8 @@ func TestCoolDown(t *testing.T) {
 		{relay.Unreachable, 0, 100, time.Minute, false},
 		{relay.Rejected, 0, 2, time.Second, false},
 		{relay.Cancelled, 0, 5, 0, false},
-		{relay.TooLarge, 0, 5, 0, false},
+		{relay.TooLarge, 0, 1, 0, false}, // an answer without an end
+		{relay.TooLarge, 0, 3, 2 * time.Second, false},
 		{relay.RetryAfter, 7 * time.Second, 1, 7 * time.Second, true},
 		{relay.RetryAfter, 24 * time.Hour, 1, 5 * time.Minute, true},
 		{relay.RetryAfter, 0, 3, 4 * time.Second, true},
@@ -94,6 +95,9 @@ func TestCoolDown(t *testing.T) {
 		if rest != c.want || mandated != c.mandated {
 			t.Errorf("%v after %d failures: %v, %v", c.kind, c.fails, rest, mandated)
 		}
+	}
+	if rest, _ := coolDown(&relay.Failure{Kind: relay.TooLarge, Untouched: true}, 5); rest != 0 {
+		t.Errorf("a body that was too large: %v", rest)
 	}
 }
 

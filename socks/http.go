@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ type front struct {
 }
 
 func newFront(s *Server) *front {
-	to := newOrigins(s.cfg.Dial)
+	to := newOrigins(s.dial)
 	f := &front{s: s, queue: newQueue(), forward: newForwarder(to, s.log), origins: to}
 	f.http = http.Server{
 		Handler:           f,
@@ -84,10 +85,34 @@ func (f *front) shutdown(ctx context.Context) error {
 
 func (f *front) close() { f.http.Close() }
 
+// dial is Config.Dial. net/http calls it on a goroutine of its own, on which nobody else
+// keeps a panic from ending everybody's connections.
+func (s *Server) dial(ctx context.Context, host string, port uint16) (conn net.Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(v, netip.AddrPort{})
+			conn, err = nil, errPanic
+		}
+	}()
+	return s.cfg.Dial(ctx, host, port)
+}
+
+var errPanic = errors.New("a fault of the proxy's")
+
 // ServeHTTP answers what is meant for the proxy itself, and after the login
 // has the rest tunnelled or forwarded.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(clientKey{}).(*client)
+	defer func() {
+		switch v := recover(); v {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(v)
+		default:
+			f.s.panicked(v, c.source)
+			panic(http.ErrAbortHandler) // which closes the connection
+		}
+	}()
 	c.gate.settle(c)
 	if !isClear(r) {
 		w = lastAnswer{w}

@@ -167,9 +167,14 @@ func (s *Server) rescue(c *client) {
 	if v == nil {
 		return
 	}
-	s.counts.panics.Add(1)
-	s.log.Error("panic", "source", c.source, "panic", v, "stack", string(debug.Stack()))
+	s.panicked(v, c.source)
 	c.Close()
+}
+
+// panicked tells of a panic. Its caller has recovered it.
+func (s *Server) panicked(v any, source netip.AddrPort) {
+	s.counts.panics.Add(1)
+	s.log.Error("panic", "source", source, "panic", v, "stack", string(debug.Stack()))
 }
 
 // greet finds out what c speaks and reads its request. It returns nil when

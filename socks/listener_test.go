@@ -5,6 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -207,6 +210,53 @@ func TestHostile86_PanicInHandler(t *testing.T) {
 	if out := p.talk(t, connect5); out != "\x05\x00"+granted5 {
 		t.Errorf("after a panic: %q", out)
 	}
+	if n := p.Stats().Panics; n != 2 {
+		t.Errorf("%d panics counted", n)
+	}
+}
+
+// TestHostile86_PanicInHTTP: of what connects to an origin, and of what answers.
+func TestHostile86_PanicInHTTP(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
+	defer origin.Close()
+	p := start(t, Config{Dial: func(_ context.Context, host string, _ uint16) (net.Conn, error) {
+		if host == "panic.test" {
+			panic("a fault of ours")
+		}
+		return net.Dial("tcp", origin.Listener.Addr().String())
+	}})
+	via := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "http", Host: p.addr}), DisableKeepAlives: true}
+	get := func(host string) string {
+		resp, err := via.RoundTrip(httptest.NewRequest("GET", "http://"+host+"/", nil))
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return resp.Status + " " + string(text)
+	}
+	if out := get("fine.test"); out != "200 OK ok" {
+		t.Errorf("got %q", out)
+	}
+	if out := get("panic.test"); !strings.HasPrefix(out, "502 ") || strings.Contains(out, "a fault of ours") {
+		t.Errorf("of a dial that panics: %q", out)
+	}
+	if out := get("fine.test"); out != "200 OK ok" {
+		t.Errorf("after that: %q", out)
+	}
+	if n := p.Stats().Panics; n != 1 {
+		t.Errorf("%d panics counted", n)
+	}
+	w := httptest.NewRecorder()
+	func() {
+		defer func() {
+			if v := recover(); v != http.ErrAbortHandler {
+				t.Errorf("what answers ends by %v", v)
+			}
+		}()
+		r := httptest.NewRequest("GET", "http://fine.test/", nil)
+		p.front.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), clientKey{}, new(client)))) // in no gate
+	}()
 	if n := p.Stats().Panics; n != 2 {
 		t.Errorf("%d panics counted", n)
 	}

@@ -412,10 +412,10 @@ func get(c *http.Client, url string) (text string, status int, err error) {
 	return string(body), resp.StatusCode, err
 }
 
-// TestReload: a file with mistakes changes nothing and every mistake is told; a good
+// TestHostile83_Reload: a file with mistakes changes nothing and every mistake is told; a good
 // one moves the port, asks for a password, and brings another deployment, while a
 // download goes on whole.
-func TestReload(t *testing.T) {
+func TestHostile83_Reload(t *testing.T) {
 	client, _, _ := setUp(t)
 	more := make(chan []byte)
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -33,7 +33,7 @@ func (a *app) runCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(log, func() { a.reload(config.Run, o, p.Log(), p.Reload) })()
+		defer daemon.OnHangup(log, func() { p.Refuse(a.reload(config.Run, o, p.Log(), p.Reload)) })()
 		a.greet(cfg, o, p)
 		return p.Run(ctx)
 	})
@@ -84,15 +84,15 @@ func (a *app) nodeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer daemon.OnHangup(log, func() { a.reload(config.Node, o, log, n.Reload) })()
+		defer daemon.OnHangup(log, func() { _ = a.reload(config.Node, o, log, n.Reload) })()
 		return n.Run(ctx)
 	})
 	return c
 }
 
 // reload reads the config anew and has take go by it. One with a mistake changes
-// nothing, and the log tells every mistake.
-func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) {
+// nothing; the log tells every mistake, of which the error is.
+func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*config.Config) error) error {
 	err := a.hasFile(o)
 	if err == nil {
 		var cfg *config.Config
@@ -115,6 +115,7 @@ func (a *app) reload(role config.Role, o options, log *slog.Logger, take func(*c
 	case err != nil:
 		log.Error("the config is as it was", "err", err)
 	}
+	return err
 }
 
 // attrsOf is a problem of a reload, for the log.

@@ -41,9 +41,10 @@ type Proxy struct {
 	stats     *stats.Mux
 	udp       *stats.UDP
 	route     *stats.Route
-	quic      *stats.UDP  // of HTTP/3
-	node      *Node       // nil: it is elsewhere
-	confirmed atomic.Bool // applications hear of success once there is one
+	quic      *stats.UDP             // of HTTP/3
+	node      *Node                  // nil: it is elsewhere
+	confirmed atomic.Bool            // applications hear of success once there is one
+	refused   atomic.Pointer[string] // why the config that was read again last is not in effect; nil: it is
 
 	mu        sync.Mutex     // guards what follows, which Reload changes
 	cfg       *config.Config // what is in effect
@@ -148,6 +149,18 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
 	return dash.New(dash.Config{
 		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
+		Refused: func() string {
+			if why := p.refused.Load(); why != nil {
+				return *why
+			}
+			return ""
+		},
+		Unkept: func() string {
+			if err := p.ledger.Kept(); err != nil {
+				return err.Error()
+			}
+			return ""
+		},
 		Version: p.version, Token: cfg.Admin.Token,
 		Hosts: dash.HostsOf(cfg.Admin.Listen), Log: p.log, Lines: p.lines,
 		Route: func(target string) (verdict, rule string, err error) {

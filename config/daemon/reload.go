@@ -74,6 +74,20 @@ func (p *Proxy) Reload(cfg *config.Config) error {
 	return nil
 }
 
+// Refuse notes why the config that was read again last is not in effect, nil if it is,
+// for who looks at the proxy's state.
+func (p *Proxy) Refuse(why error) {
+	if why == nil {
+		p.refused.Store(nil)
+		return
+	}
+	text, rest, more := strings.Cut(why.Error(), "\n")
+	if more {
+		text += fmt.Sprintf(" (and %d more)", 1+strings.Count(rest, "\n"))
+	}
+	p.refused.Store(&text)
+}
+
 // tellReload tells what a reload has changed.
 func tellReload(p *Proxy, now, later []string) {
 	p.log.Info("config read again", "changed", now, "deployments", p.names())

@@ -117,9 +117,9 @@ func TestReloadWithoutUsers(t *testing.T) {
 	}
 }
 
-// TestReloadPorts: one address takes the place of several with its port number; when
+// TestHostile83_84_ReloadPorts: one address takes the place of several with its port number; when
 // another cannot be had, all are as they were.
-func TestReloadPorts(t *testing.T) {
+func TestHostile83_84_ReloadPorts(t *testing.T) {
 	six, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Skip(err)

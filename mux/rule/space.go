@@ -20,12 +20,14 @@ var (
 	specialSpace = prefixes(
 		"0.0.0.0/8", "::/128", // "this host"
 		"169.254.0.0/16", "fe80::/10", // link-local, with the clouds' 169.254.169.254
-		"fd00:ec2::254/128", "100.100.100.200/32", // metadata of AWS and Alibaba
+		"fd00:ec2::/32", "fd20:ce::254/128", // metadata and credentials of AWS, of Google
+		"100.100.100.200/32", "168.63.129.16/32", // metadata of Alibaba; Azure's host, which answers its machines alone
 		"192.0.0.0/24", "198.18.0.0/15", // RFC 6890; RFC 2544 benchmarks
-		"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", // documentation
+		"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20", // documentation
 		"224.0.0.0/4", "ff00::/8", // multicast
 		"240.0.0.0/4",                             // RFC 1112, with the broadcast address
 		"2001::/32", "64:ff9b:1::/48", "100::/64", // Teredo; local NAT64, RFC 8215; discard
+		"2001:2::/48", "5f00::/16", // RFC 5180 benchmarks; segment routing, RFC 9602
 	)
 )
 

@@ -19,7 +19,9 @@ type Account struct {
 	ledger *Ledger
 
 	mu     sync.Mutex
-	quota  int // attempts per window; 0: no quota
+	walls  time.Time // the latest time that was handed in, by the wall clock, and
+	monos  time.Time // by the other; zero: none was
+	quota  int       // attempts per window; 0: no quota
 	window window
 	slots  slots
 	rate   rate
@@ -40,9 +42,17 @@ func (a *Account) configure(slots, quota int) {
 	a.slots.most, a.quota = max(1, slots), max(0, quota)
 }
 
-// lock makes the window that of now. Who calls it unlocks a.mu.
+// lock makes the window that of now. Who calls it unlocks a.mu. What the wall clock was
+// set back by since the last time the window is set back by, too: what is left of it,
+// and until the next probe, stays the same. A clock that was set forward looks like a
+// machine that slept.
 func (a *Account) lock(now time.Time) {
 	a.mu.Lock()
+	wall := now.Round(0)
+	if back := now.Sub(a.monos) - wall.Sub(a.walls); !a.monos.IsZero() && back >= time.Second {
+		a.window.shift(int64(back / time.Second))
+	}
+	a.walls, a.monos = wall, now
 	if a.window.roll(now.Unix()) {
 		a.written = 0 // the file has another window
 	}
@@ -121,6 +131,17 @@ func (a *Account) Allowed(now time.Time) bool {
 	a.lock(now)
 	defer a.mu.Unlock()
 	return a.window.limit == 0 || now.Unix() >= a.window.probe
+}
+
+// Rests returns how long it is until Allowed.
+func (a *Account) Rests(now time.Time) time.Duration {
+	a.lock(now)
+	defer a.mu.Unlock()
+	if a.window.limit == 0 {
+		return 0
+	}
+	until := min(a.window.probe, a.window.begin+windowSeconds)
+	return max(0, time.Unix(until, 0).Sub(now))
 }
 
 // Used returns the attempts of this window.

@@ -55,7 +55,7 @@ func TestWindow(t *testing.T) {
 }
 
 // A clock that was ahead neither loses the count nor keeps it for ever.
-func TestWindowOfAClockThatWasAhead(t *testing.T) {
+func TestHostile63_WindowOfAClockThatWasAhead(t *testing.T) {
 	a, now := inMemory(30, 1000), noon()
 	spend(a, now.AddDate(10, 0, 0), 7)
 	a.Exhausted(now.AddDate(10, 0, 0), 0)
@@ -115,7 +115,7 @@ func TestTold(t *testing.T) {
 }
 
 // After a page nothing leaves but a probe now and then, until the window ends.
-func TestPage(t *testing.T) {
+func TestHostile72_Page(t *testing.T) {
 	for _, c := range []struct{ hint, wait time.Duration }{
 		{0, time.Hour}, {time.Second, time.Minute}, {time.Minute, time.Minute}, {10 * time.Minute, 10 * time.Minute},
 		{5 * time.Hour, 5 * time.Hour}, {Window - time.Second, Window - time.Second},
@@ -149,7 +149,7 @@ func TestPage(t *testing.T) {
 
 // A probe that comes back well ends a page. Was it a true one, then a window
 // has begun with the probe.
-func TestProbe(t *testing.T) {
+func TestHostile72_Probe(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		spent      int

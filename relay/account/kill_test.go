@@ -26,7 +26,7 @@ func afterKill(t testing.TB, dir string) *Ledger {
 
 // A kill costs at most half a percent of the quota too much, and at up to 250
 // attempts a second at most one percent too little.
-func TestKillCostsLessThanAPercent(t *testing.T) {
+func TestHostile87_KillCostsLessThanAPercent(t *testing.T) {
 	for _, c := range []struct{ perSecond, seconds, over, under int }{
 		{1, 900, 100, 0},
 		{20, 600, 100, 0}, // 30 slots at 1.5 s
@@ -66,7 +66,7 @@ func killed(t *testing.T, dir string) int {
 }
 
 // A new window is in the file as soon as it begins.
-func TestKillInANewWindow(t *testing.T) {
+func TestHostile87_KillInANewWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l, _ := open(dir)

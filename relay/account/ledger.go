@@ -26,9 +26,9 @@ type Ledger struct {
 	log  *slog.Logger
 	path string       // of the file
 	held *flock.Flock // nil: in memory only
-	why  error        // that it is, although there is a dir
 
 	mu       sync.Mutex
+	why      error // that the counts are not written, although there is a dir
 	accounts map[string]*Account
 
 	wake     chan struct{} // of one place: an account is further than the file
@@ -72,7 +72,7 @@ func Open(dir string, log *slog.Logger) *Ledger {
 	}
 	err := l.take(dir)
 	l.load()
-	if l.why = err; err != nil {
+	if l.setKept(err); err != nil {
 		log.Warn("counts of this run's exchanges will not be kept", "file", l.path, "error", err)
 		close(l.done)
 		return l
@@ -84,9 +84,19 @@ func Open(dir string, log *slog.Logger) *Ledger {
 // ErrTaken says that the lock is another program's.
 var ErrTaken = errors.New("another relaymux keeps it")
 
-// Kept returns why the counts will not be kept, nil if they will, or if there is no
-// dir to keep them in.
-func (l *Ledger) Kept() error { return l.why }
+// Kept returns why the counts are not kept now, nil if they are, or if there is no dir to
+// keep them in.
+func (l *Ledger) Kept() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.why
+}
+
+func (l *Ledger) setKept(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.why = why
+}
 
 // take makes dir and locks the file in it. The lock is a file of its own, as
 // the other is replaced at each write.
@@ -159,6 +169,7 @@ func (l *Ledger) keep() {
 		}
 		rest := writeEvery
 		err := l.save(open)
+		l.setKept(err)
 		switch {
 		case err != nil:
 			rest = retryEvery

@@ -137,7 +137,7 @@ func TestWritesAreFew(t *testing.T) {
 	})
 }
 
-func TestDamagedFiles(t *testing.T) {
+func TestHostile87_DamagedFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := time.Now()
 		good := fmt.Sprintf("%d 7 0 0 \"me\"\n", now.Unix())
@@ -178,7 +178,7 @@ func TestDamagedFiles(t *testing.T) {
 }
 
 // Where the file cannot be had, counts go on in memory.
-func TestUnwritable(t *testing.T) {
+func TestHostile83_Unwritable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
 		put(t, filepath.Dir(file), "")
@@ -199,7 +199,7 @@ func TestUnwritable(t *testing.T) {
 }
 
 // A disk that fails is told of once, and once when it is well again.
-func TestFailingDisk(t *testing.T) {
+func TestHostile83_FailingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l, said := open(dir)
@@ -216,6 +216,9 @@ func TestFailingDisk(t *testing.T) {
 		if n := strings.Count(said.String(), "level=WARN"); n != 1 {
 			t.Errorf("%d warnings: %s", n, said)
 		}
+		if l.Kept() == nil {
+			t.Error("nothing is wrong, it says")
+		}
 		if err := os.Remove(block); err != nil {
 			t.Fatal(err)
 		}
@@ -223,6 +226,9 @@ func TestFailingDisk(t *testing.T) {
 		synctest.Wait()
 		if !strings.Contains(said.String(), "kept again") || killed(t, dir) < 600 {
 			t.Errorf("%d counted: %s", killed(t, dir), said)
+		}
+		if err := l.Kept(); err != nil {
+			t.Errorf("after it is well again: %v", err)
 		}
 		l.Close()
 	})

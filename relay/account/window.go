@@ -28,12 +28,20 @@ func (w *window) roll(now int64) bool {
 	if w.begin == 0 {
 		return false
 	}
-	w.begin = min(w.begin, now)
+	w.shift(max(0, w.begin-now))
 	if now-w.begin < windowSeconds {
 		return false
 	}
 	*w = window{}
 	return true
+}
+
+// shift sets the window's times back by so many seconds.
+func (w *window) shift(back int64) {
+	if w.begin > 0 {
+		w.begin = max(1, w.begin-back)
+	}
+	w.probe = max(0, w.probe-back)
 }
 
 // open begins a window, if there is none.

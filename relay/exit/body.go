@@ -49,13 +49,9 @@ func (q *request) charge(n int) {
 	q.n.bodies.Force(n)
 }
 
-// receive reads the body of r, decompressed if it was gzip.
-// Without keep it is only read, and there is no request.
-func (n *Node) receive(w http.ResponseWriter, r *http.Request, keep bool) (*request, error) {
-	if !keep {
-		_, _ = io.CopyN(io.Discard, r.Body, maxBody)
-		return nil, nil
-	}
+// receive reads the body of r, decompressed if it was gzip, whatever its path is: how
+// long that takes, and that memory may be short for it, tells a probe nothing.
+func (n *Node) receive(w http.ResponseWriter, r *http.Request) (*request, error) {
 	q := n.newRequest()
 	if err := q.fill(r.Body, maxBody); err != nil {
 		q.release()

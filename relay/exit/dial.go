@@ -40,7 +40,11 @@ func NewDialer(p Policy) (Dialer, error) {
 	return d, d.set(p)
 }
 
-type policyDialer struct{ policy atomic.Pointer[policy] }
+type policyDialer struct {
+	policy   atomic.Pointer[policy]
+	resolver *net.Resolver // nil is the system's
+	families families
+}
 
 // set has d go by p from now on; an error changes nothing.
 func (d *policyDialer) set(p Policy) error {
@@ -60,10 +64,19 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 	if err := policy.checkName(name, port); err != nil {
 		return nil, err
 	}
-	nd := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	var tried6 atomic.Pointer[time.Time]
+	nd := net.Dialer{Resolver: d.resolver, FallbackDelay: d.families.lead(), Control: func(network, address string, _ syscall.RawConn) error {
+		if network == "tcp6" {
+			now := time.Now()
+			tried6.CompareAndSwap(nil, &now)
+		}
 		return policy.checkAddress(name, address)
 	}}
-	return nd.DialContext(ctx, network, address)
+	conn, err := nd.DialContext(ctx, network, address)
+	if at := tried6.Load(); err == nil && at != nil {
+		d.families.note(conn, nd.FallbackDelay, time.Since(*at))
+	}
+	return conn, err
 }
 
 // dialTCP connects to a target, for the client whose use is that, and tells its round trip as far as the dial does.

@@ -42,13 +42,11 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	req, err := n.receive(w, r, r.Method == http.MethodPost)
+	req, err := n.receive(w, r)
 	if err == nil && !ours {
+		n.alike(r.URL.Path, req.b.B)
+		req.release()
 		err = errNotFound
-		if req != nil {
-			n.alike(r.URL.Path, req.b.B)
-			req.release()
-		}
 	}
 	switch {
 	case err != nil && n.isHealth(r):

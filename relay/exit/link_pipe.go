@@ -61,7 +61,9 @@ func (n *Node) servePipe(w http.ResponseWriter, r *http.Request, l *linkEnd, exc
 	p.in = link.NewPipeReader(r.Body, p.grow, l.keys.Opener(link.Up), exchange)
 	defer p.shrink()
 	if !p.take() { // a stranger, or somebody who repeats what he has heard
-		_, _ = n.receive(w, r, false)
+		if req, err := n.receive(w, r); err == nil {
+			req.release()
+		}
 		n.tellRefused(r, errNoLink)
 		n.refuse(w, errNoLink)
 		return

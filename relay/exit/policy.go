@@ -61,7 +61,10 @@ const portSMTP = 25
 // credentials. Their addresses are closed as well; the names are refused before
 // a resolver could say something else.
 func metadataNames() []string {
-	return []string{"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
+	return []string{
+		"metadata.google.internal", "metadata.goog", "metadata", "instance-data.ec2.internal", "instance-data", // Google; AWS
+		"metadata.azure.internal", "metadata.tencentyun.com",
+	}
 }
 
 // splitTarget splits what is to be dialled. A name that cannot be one is said not

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -32,10 +35,11 @@ func TestHostile55_ClosedAddresses(t *testing.T) {
 		"100.64.0.1", "100.127.255.255", "fd12::1", "fc00::1", "fec0::1"}
 	always := []string{"0.0.0.0", "0.1.2.3", "::", "169.254.169.254", "169.254.0.1", "fe80::1", "fd00:ec2::254",
 		"100.100.100.200", "192.0.0.8", "198.18.0.1", "198.19.255.255", "240.0.0.1", "255.255.255.255", "224.0.0.1",
-		"239.255.255.255", "ff02::1", "2001::1", "64:ff9b:1::a00:1"}
+		"239.255.255.255", "ff02::1", "2001::1", "64:ff9b:1::a00:1", "168.63.129.16", "fd00:ec2::23", "fd20:ce::254", "192.0.0.192",
+		"3fff::1", "5f00::1", "2001:2::1", "2001:db8::1", "100::1"}
 	public := []string{"1.1.1.1", "9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255",
 		"100.63.255.255", "100.128.0.0", "169.253.255.255", "198.17.255.255", "198.20.0.0", "223.255.255.255",
-		"2606:4700::1111", "64:ff9b::101:101", "2002:101:101::1"}
+		"2606:4700::1111", "64:ff9b::101:101", "2002:101:101::1", "168.63.129.15", "168.63.129.17", "2001:4860::1", "4000::1"}
 	check := func(p Policy, list []string, want bool) {
 		t.Helper()
 		checked := mustPolicy(t, p)
@@ -73,6 +77,12 @@ func TestHostile56_WrappedAddresses(t *testing.T) {
 		{"::127.0.0.1", true, false},
 		{"::169.254.169.254", true, true},
 		{"::ffff:0:7f00:1", true, false},
+		{"64:ff9b::a83f:8110", true, true}, // Azure's host
+		{"2002:a83f:8110::1", true, true},
+		{"::ffff:0:a83f:8110", true, true},
+		{"2001:0:808:808::1", true, true}, // Teredo, whatever it leads to
+		{"64:ff9b:1:7f00::1", true, true}, // a NAT64 of the network's own
+		{"fe80::1", true, true},
 	} {
 		address := net.JoinHostPort(c.addr, "80")
 		if err := open.checkAddress("x", address); isDenied(err) != c.denied {
@@ -105,6 +115,54 @@ func TestHostile57_Ports(t *testing.T) {
 		p := mustPolicy(t, c.policy)
 		if err := p.checkAddress("dns.test", net.JoinHostPort(host, c.port)); isDenied(err) != c.denied {
 			t.Errorf("%+v port %s: %v", c.policy, c.port, err)
+		}
+		if c.policy.Allow == nil { // wrapped, it is the same host
+			if err := p.checkAddress("dns.test", net.JoinHostPort("64:ff9b::808:808", c.port)); isDenied(err) != c.denied {
+				t.Errorf("%+v port %s by NAT64: %v", c.policy, c.port, err)
+			}
+		}
+	}
+}
+
+// TestHostile57_Documented: who runs a node is told what is closed, and how to open it.
+func TestHostile57_Documented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if words := strings.Join(strings.Fields(string(text)), " "); !strings.Contains(words, "and port 25, unless `[node.egress]` allows them") {
+		t.Error("README.md does not say that port 25 is closed")
+	}
+}
+
+// TestHostile55_OwnAddresses: neither the node's port nor anything else of its machine is
+// reached by an address of an interface, public or not, wrapped or not, and by UDP as
+// little as by TCP.
+func TestHostile55_OwnAddresses(t *testing.T) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Skip(err)
+	}
+	listen := []netip.AddrPort{netip.MustParseAddrPort("[::]:8443")}
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err != nil {
+			continue
+		}
+		own := []netip.Addr{p.Addr()}
+		if p.Addr().Is4() {
+			b := p.Addr().As4()
+			wrapped := netip.MustParseAddr("64:ff9b::").As16()
+			copy(wrapped[12:], b[:])
+			own = append(own, netip.AddrFrom16(wrapped), netip.AddrFrom16(p.Addr().As16()))
+		}
+		for _, addr := range own {
+			if err := mustPolicy(t, Policy{Listen: listen}).checkAddress("x.test", netip.AddrPortFrom(addr, 22).String()); !isDenied(err) {
+				t.Errorf("another port of %v: %v", addr, err)
+			}
+			if err := mustPolicy(t, Policy{Listen: listen, AllowPrivate: true}).checkAddress("x.test", netip.AddrPortFrom(addr, 8443).String()); !isDenied(err) {
+				t.Errorf("the node's port of %v: %v", addr, err)
+			}
 		}
 	}
 }
@@ -164,9 +222,10 @@ func TestPolicyNameLeavesPortToAddress(t *testing.T) {
 	}
 }
 
-func TestPolicyNames(t *testing.T) {
+func TestHostile55_Names(t *testing.T) {
 	p := mustPolicy(t, Policy{AllowPrivate: true})
-	for _, name := range []string{"metadata.google.internal", "METADATA.google.internal.", "x.metadata.goog"} {
+	for _, name := range []string{"metadata.google.internal", "METADATA.google.internal.", "x.metadata.goog", "metadata", "instance-data", "instance-data.ec2.internal",
+		"metadata.azure.internal", "metadata.tencentyun.com"} {
 		if err := p.checkName(rule.Canonical(name), 80); !isDenied(err) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -50,6 +50,8 @@ func byStatus(status int, body []byte) *relay.Failure {
 		f.Kind, f.Hint = relay.Refused, "the node was started anew, and this passes; or wrong url; or the node does not know the key, or the secret under [link], any more"
 	case status >= 400 && status < 500:
 		f.Kind, f.Hint = relay.Refused, "check the url and who may use the deployment"
+	case status == http.StatusNetworkAuthenticationRequired: // RFC 6585, section 6: of nobody but a portal
+		f.Kind, f.Untouched, f.Hint = relay.Decoy, true, portalHint
 	case status >= 500:
 		f.Kind, f.Hint = relay.ServerError, "is the node running, and can the relay reach it?"
 	case status >= 300:

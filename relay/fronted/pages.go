@@ -27,6 +27,7 @@ func (p *page) failure(words string) *relay.Failure {
 
 const (
 	quotaHint  = "wait for the reset of the quota (midnight Pacific time), or add a deployment of another account"
+	portalHint = "open any page in a browser and log in to the network"
 	deployHint = "deploy the relay's script again: Deploy > Manage deployments > Edit > New version"
 	signInHint = `deploy the script with access for "Anyone", not "Anyone with Google account"`
 )
@@ -84,14 +85,14 @@ var pages = [...]page{
 	}, {
 		marks: []string{"wispaccessgatewayparam", "captive portal", "hotspot login", "wifi login", "wi-fi login"},
 		kind:  relay.Decoy,
-		cause: "a captive portal", hint: "open any page in a browser and log in to the network",
+		cause: "a captive portal", hint: portalHint,
 	}, {
 		marks: []string{"accounts.google.com/v3/signin", "accounts.google.com/servicelogin", "google accounts</title>"},
 		kind:  relay.SignIn, untouched: true,
 		cause: "the deployment asks for a Google sign-in", hint: signInHint,
 	}, {
 		// Google writes its pages in the language of the script's owner:
-		// en, fa, de, es, ru, zh (both scripts).
+		// en, fa, de, es, ru and uk, zh (both scripts), fr, pt, tr, ar, id, vi, ja, ko.
 		marks: []string{
 			"invoked too many times", "exceeded*quota", "quota*exceeded",
 			"سهمیه", "دفعات زیادی فراخوانی",
@@ -99,6 +100,10 @@ var pages = [...]page{
 			"cuota", "demasiadas veces",
 			"квот", "слишком много раз",
 			"配额", "配額", "调用次数过多", "調用次數過多",
+			"quota*dépassé", "dépassé*quota", "trop de fois",
+			"cota*excedid", "excedeu*cota", "muitas vezes",
+			" kotası", " kotanız", "çok fazla kez",
+			"الحصة", "حصتك", "kuota", "hạn mức", "hạn ngạch", "割り当て", "할당량",
 		},
 		kind:  relay.Quota,
 		cause: "the quota is used up", hint: quotaHint,

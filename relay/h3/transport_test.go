@@ -228,7 +228,7 @@ func TestEarlyBlocked(t *testing.T) {
 
 // The client's address changes in the middle of a request, and of an answer, of
 // which the server learns by whatever comes next.
-func TestRoaming(t *testing.T) {
+func TestHostile75_Roaming(t *testing.T) {
 	turn, turned := make(chan struct{}), make(chan struct{})
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Content-Type") == "application/json" {
@@ -356,7 +356,7 @@ func (p *pool) connection() *conn {
 }
 
 // A failure is told by its kind, whether the request has left, and what to do.
-func TestFailures(t *testing.T) {
+func TestHostile74_Failures(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	r := newRig(t, func(w http.ResponseWriter, req *http.Request) {

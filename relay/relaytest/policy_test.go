@@ -129,3 +129,23 @@ func TestHostile57_Mail(t *testing.T) {
 	s.wantDenied(t, "192.0.2.1", "25")
 	s.wantDenied(t, "localhost", "25")
 }
+
+// TestHostile84_IPv6Only: where there is nothing but IPv6, everything goes by it, to names
+// as to addresses; and an IPv4 address is one that cannot be reached.
+func TestHostile84_IPv6Only(t *testing.T) {
+	needIPv6(t)
+	for name, c := range map[string]StackConfig{"link": {IPv6: true, Link: true, Confirmed: true}, "JSON": {IPv6: true, Confirmed: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := NewStack(t, c)
+			addr := s.serve(t, Echo)
+			for _, dial := range []Dialer{s.Connect, s.connectName, s.ConnectHTTP} {
+				ask(t, open(t, dial, addr), "hello")
+			}
+			_, port, err := net.SplitHostPort(addr)
+			check(t, err)
+			if c, err := s.Connect(t.Context(), net.JoinHostPort("127.0.0.1", port)); !errors.Is(err, SOCKSError(5)) {
+				t.Errorf("%v, %v", c, err)
+			}
+		})
+	}
+}

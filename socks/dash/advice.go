@@ -48,6 +48,12 @@ func advise(st *Status) []Advice {
 		}
 		list = append(list, a)
 	}
+	if st.Refused != "" {
+		say(levelBad, "config_refused", "why", st.Refused)
+	}
+	if st.Unkept != "" {
+		say(levelNote, "state_unkept", "why", st.Unkept)
+	}
 	resting := 0
 	for i := range st.Deployments {
 		d := &st.Deployments[i]

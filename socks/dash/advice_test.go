@@ -10,7 +10,8 @@ import (
 // codes are all that advise can say.
 func codes() []string {
 	return []string{"all_rest", "no_relay", "no_node", "no_entry", "no_quota", "silent", "queued", "slow_target", "slow_pipe", "no_udp", "no_link", "link_failing", "rests", "slow_relay", "uneven_relay", "losses", "over_tcp", "quota_exhausted", "quota_fast",
-		"quota_low", "slots_shared", "slots_full", "dropped_queue", "dropped_stale", "dropped_overflow", "dropped_relay", "dropped_quic", "forged"}
+		"quota_low", "slots_shared", "slots_full", "dropped_queue", "dropped_stale", "dropped_overflow", "dropped_relay", "dropped_quic", "forged",
+		"config_refused", "state_unkept"}
 }
 
 func TestAdvice(t *testing.T) {
@@ -35,6 +36,9 @@ func TestAdvice(t *testing.T) {
 			Deployments: []Deployment{{Latency: &Latency{64, 400, 700}, Exchanges: map[string]uint64{"ok": 1000, "timeout": 10}}},
 			Accounts:    []Account{{Slots: 30, MostSlots: 30, InFlight: 5, Quota: 20000, Used: 100, Left: 19900, Lasts: 86400, Resets: now.Add(time.Hour)}},
 		}, "", ""},
+		{"a config with a mistake", Status{Refused: "relaymux.toml:3: batch.max_ops: must be at least 1"}, "config_refused",
+			"The config was read again, and what was in effect before still is: relaymux.toml:3: batch.max_ops: must be at least 1"},
+		{"a full disk", Status{Unkept: "no space left on device"}, "state_unkept", "The counts of exchanges are not written: no space left on device"},
 		{"one of two rests", Status{Deployments: []Deployment{{Name: "d1", Rest: rest, Said: "a page"}, {}}}, "rests",
 			"d1 rests for another 1 min after a failure (quota used up): a page"},
 		{"all rest, each for something else", Status{Deployments: []Deployment{rests("timeout"), rests("decoy")}}, "all_rest rests rests", "No deployment works."},

@@ -41,6 +41,10 @@ type Config struct {
 	Route  func(target string) (verdict, rule string, err error)
 	Routed *stats.Route
 
+	// Refused says why the config that was read again last is not in effect, Unkept why
+	// the counts of exchanges are not written: "" if that is well. Each may be nil.
+	Refused, Unkept func() string
+
 	Version string
 
 	// Token is what must be shown to see anything, none if nothing need be. Who comes

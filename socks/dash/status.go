@@ -20,6 +20,9 @@ type Status struct {
 	Time    time.Time `json:"time"`
 	Uptime  float64   `json:"uptime_s"`
 
+	Refused string `json:"config_refused,omitempty"` // why the config that was read again last is not in effect
+	Unkept  string `json:"state_unkept,omitempty"`   // why the counts of exchanges are not written
+
 	Proxy       Proxy        `json:"proxy"`
 	Totals      Totals       `json:"totals"`
 	Link        Link         `json:"link"`
@@ -223,6 +226,12 @@ func (s *Server) look() Status {
 		Proxy: *s.proxy.Load(), Totals: s.totals(), Link: linkOf(&snap),
 		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows, Exchanges: []Exchange{},
 		UDP: datagramsOf(s.UDP), QUIC: datagramsOf(s.QUIC),
+	}
+	if s.Refused != nil {
+		st.Refused = s.Refused()
+	}
+	if s.Unkept != nil {
+		st.Unkept = s.Unkept()
 	}
 	for i := range snap.Deployments {
 		st.Deployments = append(st.Deployments, deploymentOf(&snap.Deployments[i], snap.Link.PipeBy))

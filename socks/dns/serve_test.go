@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,8 +190,8 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// TestSources: only who is near is answered, with what fits the way to it.
-func TestSources(t *testing.T) {
+// TestHostile54_Sources: only who is near is answered, with what fits the way to it.
+func TestHostile54_Sources(t *testing.T) {
 	for source, limit := range map[string]int{
 		"127.0.0.1:5": localSize, "[::1]:5": localSize, "[::ffff:127.0.0.1]:5": localSize,
 		"192.168.1.2:5": remoteSize, "10.0.0.1:5": remoteSize, "[fe80::1%eth0]:5": remoteSize, "[fd00::1]:5": remoteSize,
@@ -202,8 +204,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestStrangerUDP: a datagram of somebody far is not even looked at.
-func TestStrangerUDP(t *testing.T) {
+// TestHostile54_StrangerUDP: a datagram of somebody far is not even looked at.
+func TestHostile54_StrangerUDP(t *testing.T) {
 	r := newRig(t, echoing(60))
 	c := &oneDatagram{from: net.UDPAddrFromAddrPort(netip.MustParseAddrPort("8.8.8.8:53")), msg: ask(1, "example.org", typeA), read: make(chan struct{})}
 	done := make(chan struct{})
@@ -214,6 +216,64 @@ func TestStrangerUDP(t *testing.T) {
 	if _, asked := r.far.count(); asked != 0 || c.wrote {
 		t.Errorf("asked %d times, answered %v", asked, c.wrote)
 	}
+}
+
+// TestHostile54_StrangerTCP: a connection of somebody far is closed before anything of
+// it is read, also if its address is wrapped; one of somebody near is served.
+func TestHostile54_StrangerTCP(t *testing.T) {
+	for from, served := range map[string]bool{"8.8.8.8:5": false, "[::ffff:8.8.8.8]:5": false, "[2606:4700::1]:5": false, "[::ffff:192.168.1.2]:5": true} {
+		r := newRig(t, echoing(60))
+		here, there := net.Pipe()
+		ln := &oneConnection{conn: &comeFrom{Conn: here, from: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))}, over: make(chan struct{})}
+		done := make(chan struct{})
+		go func() { r.ServeTCP(ln); close(done) }()
+		if served {
+			go send(there, ask(1, "example.org", typeA))
+		}
+		msg, err := readMessage(there)
+		if served != (err == nil) {
+			t.Errorf("%s: %v, %v", from, msg, err)
+		}
+		if !served && ln.conn.read.Load() {
+			t.Errorf("%s: it was read from", from)
+		}
+		there.Close()
+		r.Close()
+		<-done
+	}
+}
+
+// oneConnection is a listener to which one connection comes.
+type oneConnection struct {
+	conn *comeFrom
+	once sync.Once
+	came bool
+	over chan struct{}
+}
+
+func (o *oneConnection) Accept() (net.Conn, error) {
+	if !o.came {
+		o.came = true
+		return o.conn, nil
+	}
+	<-o.over
+	return nil, net.ErrClosed
+}
+
+func (o *oneConnection) Close() error   { o.once.Do(func() { close(o.over) }); return nil }
+func (o *oneConnection) Addr() net.Addr { return o.conn.LocalAddr() }
+
+// comeFrom is a connection from an address, which tells whether anything was read.
+type comeFrom struct {
+	net.Conn
+	from net.Addr
+	read atomic.Bool
+}
+
+func (c *comeFrom) RemoteAddr() net.Addr { return c.from }
+func (c *comeFrom) Read(p []byte) (int, error) {
+	c.read.Store(true)
+	return c.Conn.Read(p)
 }
 
 // oneDatagram is a socket on which one datagram comes.

@@ -112,9 +112,9 @@ func (r *rig) wantDirect(t *testing.T, n uint64) {
 	}
 }
 
-// TestRebinding: a direct name that resolves to this machine is refused unless the
+// TestHostile55_DirectRebinding: a direct name that resolves to this machine is refused unless the
 // address itself is in the list, and the program's own ports are in any case.
-func TestRebinding(t *testing.T) {
+func TestHostile55_DirectRebinding(t *testing.T) {
 	port := serve(t, untilEnd)
 	own := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 	for _, c := range []struct {
