@@ -29,6 +29,7 @@ import checks_script
 import checks_setup
 import checks_top
 import checks_udp
+from hostile import label
 from origin import Origin
 from world import Tools, World, most_files
 
@@ -83,10 +84,10 @@ def attempt(check, limit, world):
             figures = check(world)
     except Exception as error:  # whatever it is, it is this check's failure
         signal.alarm(0)
-        print(f"FAIL {check.__name__} ({time.monotonic() - start:.1f} s): {error}\n{explained(world)}", flush=True)
+        print(f"FAIL {label(check)} ({time.monotonic() - start:.1f} s): {error}\n{explained(world)}", flush=True)
         return False
     signal.alarm(0)
-    print(f"ok   {check.__name__} ({time.monotonic() - start:.1f} s): {figures}", flush=True)
+    print(f"ok   {label(check)} ({time.monotonic() - start:.1f} s): {figures}", flush=True)
     return True
 
 

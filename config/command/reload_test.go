@@ -1,15 +1,17 @@
 package command
 
 import (
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
-// TestReloadNoFile: a file that is gone is named, be it found or told by a flag, and where
+// TestHostile83_ReloadNoFile: a file that is gone is named, be it found or told by a flag, and where
 // there never was one that is said.
-func TestReloadNoFile(t *testing.T) {
+func TestHostile83_ReloadNoFile(t *testing.T) {
 	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "")
 	p.await("proxy on")
 	p.hangUp()
@@ -46,13 +48,28 @@ func TestReloadNoFile(t *testing.T) {
 	}
 }
 
-// TestOwnPorts: the admin page is not to be had through the proxy, though the node is on
+// TestHostile43_OwnPorts: the admin page is not to be had through the proxy, though the node is on
 // this machine and connects to it.
-func TestOwnPorts(t *testing.T) {
+func TestHostile43_OwnPorts(t *testing.T) {
 	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	proxy := address(p.await("proxy on"))
 	page := address(p.await("Admin page on"))
 	if text, status, err := get(by(t, proxy), page+"healthz"); err != nil || status != http.StatusForbidden {
 		t.Errorf("%d, %q, %v", status, text, err)
 	}
+}
+
+// TestHostile84_PortTaken: a port that another program has is told by its address.
+func TestHostile84_PortTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	taken := ln.Addr().String()
+	if text, code := output(t, "run", "--proxy", taken, "--admin", ""); code != 1 || !strings.Contains(text, taken) || !strings.Contains(text, "in use") {
+		t.Errorf("the proxy's: exit code %d, %s", code, text)
+	}
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", taken)
+	p.await("no admin page", taken, "in use") // the proxy is worth more than its page
 }

@@ -55,7 +55,7 @@ func TestWindow(t *testing.T) {
 }
 
 // A clock that was ahead neither loses the count nor keeps it for ever.
-func TestWindowOfAClockThatWasAhead(t *testing.T) {
+func TestHostile63_ClockThatWasAhead(t *testing.T) {
 	a, now := inMemory(30, 1000), noon()
 	spend(a, now.AddDate(10, 0, 0), 7)
 	a.Exhausted(now.AddDate(10, 0, 0), 0)

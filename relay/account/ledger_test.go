@@ -198,7 +198,7 @@ func TestUnwritable(t *testing.T) {
 }
 
 // A disk that fails is told of once, and once when it is well again.
-func TestFailingDisk(t *testing.T) {
+func TestHostile83_FailingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		l, said := open(dir)

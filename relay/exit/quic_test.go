@@ -345,7 +345,7 @@ func (r *recorder) replay(t *testing.T, c net.Conn) {
 
 // A first flight that somebody has seen, and who cannot end the handshake, carries
 // out nothing but what is a message of a link, which may come again.
-func TestHostileQUICReplay(t *testing.T) {
+func TestHostile59_QUICReplay(t *testing.T) {
 	r := newRig(t, Config{Clients: clients("ann")})
 	address, server := serveQUIC(t, r, TLS{SelfSigned: true}, QUIC{})
 	defer func() { server.quic.transport.Close() }() // else the thief is waited for

@@ -202,8 +202,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// TestStrangerUDP: a datagram of somebody far is not even looked at.
-func TestStrangerUDP(t *testing.T) {
+// TestHostile54_StrangerUDP: a datagram of somebody far is not even looked at.
+func TestHostile54_StrangerUDP(t *testing.T) {
 	r := newRig(t, echoing(60))
 	c := &oneDatagram{from: net.UDPAddrFromAddrPort(netip.MustParseAddrPort("8.8.8.8:53")), msg: ask(1, "example.org", typeA), read: make(chan struct{})}
 	done := make(chan struct{})
