@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Connections to origins are worth keeping: making one costs a round trip
@@ -85,7 +88,14 @@ func newTransport(dial dialer) *http.Transport {
 // origins about the proxy, and drops those that came.
 func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
-		Rewrite:       rewrite,
+		Rewrite: rewrite,
+		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode != http.StatusSwitchingProtocols { // which has no body, but a connection
+				dropTrailers(r.Trailer)
+				r.Body = trailed{r.Body, &r.Trailer}
+			}
+			return nil
+		},
 		Transport:     transport,
 		FlushInterval: -1, // at once: an event stream must not wait
 		BufferPool:    new(bufferPool),
@@ -93,7 +103,7 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Debug("request failed", "host", r.Host, "err", err)
 			p := failurePage(err, r.Host, false)
-			p.last = r.Body != nil // of which a part may be unread
+			p.last = r.Body != nil || !r.ProtoAtLeast(1, 1) // of which a part may be unread
 			p.write(w)
 		},
 	}
@@ -103,7 +113,8 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
-	out.Trailer = p.In.Trailer           // shared: net/http fills it in when the body ends
+	dropTrailers(p.In.Trailer)
+	out.Trailer = p.In.Trailer // shared: net/http fills it in when the body ends, and trailed has the last word
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -126,7 +137,8 @@ func rewrite(p *httputil.ProxyRequest) {
 // towards returns r with its destination in canonical form, ready to forward.
 func towards(w http.ResponseWriter, r *http.Request, host string, port uint16) *http.Request {
 	rc := http.NewResponseController(w)
-	rc.EnableFullDuplex() // an origin may answer while it still reads
+	rc.EnableFullDuplex()            // an origin may answer while it still reads
+	rc.SetWriteDeadline(time.Time{}) // ends Server.WriteTimeout: the application may read for hours
 
 	r = r.WithContext(withInformationalLimit(r.Context())) // a copy
 	u := *r.URL
@@ -135,7 +147,7 @@ func towards(w http.ResponseWriter, r *http.Request, host string, port uint16) *
 	if r.Body == http.NoBody {
 		rc.SetReadDeadline(time.Time{}) // ends Server.ReadTimeout: the answer may take hours
 	} else {
-		r.Body = steadyBody{r.Body, rc}
+		r.Body = trailed{steadyBody{r.Body, rc}, &r.Trailer}
 	}
 	return r
 }
@@ -194,6 +206,27 @@ func (b steadyBody) Read(p []byte) (int, error) {
 		b.rc.SetReadDeadline(time.Time{})
 	}
 	return n, err
+}
+
+// trailed is a body behind which no trailer comes that belongs into a header: net/http
+// checks those that are announced, and takes in the others too.
+type trailed struct {
+	io.ReadCloser
+	trailer *http.Header
+}
+
+func (t trailed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		dropTrailers(*t.trailer)
+	}
+	return n, err
+}
+
+// dropTrailers deletes from h what would change how its message is framed, routed, allowed
+// or understood (RFC 9110, section 6.5.1).
+func dropTrailers(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
 }
 
 // bufferPool is an httputil.BufferPool.

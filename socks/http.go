@@ -23,6 +23,10 @@ const (
 	// bodyTimeout is how long a request's body may make no progress; see
 	// steadyBody.
 	bodyTimeout = 2 * time.Minute
+
+	// pageTimeout is how long a client may take to read what the proxy itself
+	// answers, also to what is no request. Forwarded answers have no limit.
+	pageTimeout = 10 * time.Second
 )
 
 // methods is what the proxy does for its own part (RFC 9110, section 10.2.1).
@@ -47,6 +51,7 @@ func newFront(s *Server) *front {
 		Handler:           f,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		ReadTimeout:       bodyTimeout, // of bodies that nobody reads; forwarded ones set their own
+		WriteTimeout:      pageTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          newErrorLog(s.log),
@@ -85,10 +90,10 @@ func (f *front) shutdown(ctx context.Context) error {
 func (f *front) close() { f.http.Close() }
 
 // ServeHTTP answers what is meant for the proxy itself, and after the login
-// has the rest tunnelled or forwarded.
+// has the rest tunnelled or forwarded. Until then c stays half-open: who has no
+// password must not fill the house.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(clientKey{}).(*client)
-	c.gate.settle(c)
 	if p, own := f.own(r, c); own {
 		p.write(w)
 		return
@@ -197,6 +202,11 @@ func (f *front) relay(w http.ResponseWriter, r *http.Request, c *client) {
 	if err != nil {
 		refusedPage(err, r.URL.Hostname()).write(w)
 		return
+	}
+	if !r.ProtoAtLeast(1, 1) {
+		// It may have had a body by Transfer-Encoding, which HTTP/1.0 does not know
+		// and net/http drops: that is no next request (RFC 9112, section 6.1).
+		w.Header().Set("Connection", "close")
 	}
 	// An answer that breaks off makes the handler panic. It must not look
 	// like one that ended, also where only the end of the connection ends it.
