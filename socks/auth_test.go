@@ -80,7 +80,7 @@ func TestHostile06_SameTime(t *testing.T) {
 	}
 }
 
-func TestBadSourcesAreBounded(t *testing.T) {
+func TestHostile07_BadSourcesAreBounded(t *testing.T) {
 	g := newGuard([]User{{"ann", "secret"}})
 	a := netip.MustParseAddr("10.0.0.0")
 	for range 2 * maxBadSources {

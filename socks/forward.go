@@ -71,6 +71,8 @@ func newTransport(dial dialer) *http.Transport {
 			if err != nil {
 				return nil, fmt.Errorf("dialing an origin: %w", err)
 			}
+			ctx, cancel := forAsLongAs(ctx)
+			defer cancel()
 			return dial(ctx, host, port)
 		},
 		DisableCompression:     true,
@@ -80,6 +82,21 @@ func newTransport(dial dialer) *http.Transport {
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 	}
+}
+
+// askerKey is where the context of a request has itself, for http.Transport lets a dial go
+// on without its request, which another might use.
+type askerKey struct{}
+
+// forAsLongAs returns ctx, of a dial, that ends also with the request that it is for: a
+// client that comes and goes counts against Config.MaxConns, and so must what it asks for.
+func forAsLongAs(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if asker, ok := ctx.Value(askerKey{}).(context.Context); ok {
+		stop := context.AfterFunc(asker, cancel)
+		return ctx, func() { stop(); cancel() }
+	}
+	return ctx, cancel
 }
 
 // newForwarder returns the handler of absolute-form requests whose URL has a
@@ -140,7 +157,8 @@ func towards(w http.ResponseWriter, r *http.Request, host string, port uint16) *
 	rc.EnableFullDuplex()            // an origin may answer while it still reads
 	rc.SetWriteDeadline(time.Time{}) // ends Server.WriteTimeout: the application may read for hours
 
-	r = r.WithContext(withInformationalLimit(r.Context())) // a copy
+	ctx := context.WithValue(r.Context(), askerKey{}, r.Context())
+	r = r.WithContext(withInformationalLimit(ctx)) // a copy
 	u := *r.URL
 	u.Host = joinAuthority(host, port)
 	r.URL = &u

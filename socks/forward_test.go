@@ -344,6 +344,23 @@ func TestHostile42_Pipelined(t *testing.T) {
 	}
 }
 
+// Nobody is left to hear what a dial for a plain request comes to.
+func TestHostile15_HangUpDuringForward(t *testing.T) {
+	dialing, cancelled := make(chan struct{}), make(chan struct{})
+	p := start(t, Config{Dial: func(ctx context.Context, _ string, _ uint16) (net.Conn, error) {
+		close(dialing)
+		<-ctx.Done()
+		close(cancelled)
+		return nil, ctx.Err()
+	}})
+	conn := p.dial(t)
+	mustWrite(t, conn, "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")
+	soon(t, dialing)
+	conn.SetLinger(0)
+	conn.Close()
+	soon(t, cancelled)
+}
+
 // An answer that comes before the body has been sent reaches the client, and ends the
 // upload: what is left of the body is nobody's next request.
 func TestHostile42_EarlyAnswer(t *testing.T) {

@@ -152,7 +152,7 @@ func TestHostile02_40_CrowdWithoutPassword(t *testing.T) {
 }
 
 // A burst of honest applications is never hit by the cap.
-func TestHalfOpenBurst(t *testing.T) {
+func TestHostile02_HonestBurst(t *testing.T) {
 	inBubble(t, Config{}, func(t *testing.T, s *Server, ln *memListener) {
 		var conns []net.Conn
 		for range 4 * maxHalfOpen {
