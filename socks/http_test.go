@@ -286,7 +286,7 @@ func TestHostile40_407(t *testing.T) {
 	}
 }
 
-func TestHostile40_TooManyGuesses(t *testing.T) {
+func TestHostile07_40_TooManyGuesses(t *testing.T) {
 	cfg := Config{Users: []User{{"ann", "secret"}}, Dial: failingDial}
 	inBubble(t, cfg, func(t *testing.T, _ *Server, ln *memListener) {
 		conn := ln.connect("192.0.2.7:1")

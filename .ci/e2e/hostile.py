@@ -12,4 +12,4 @@ def hostile(*rows):
 def label(check):
     """A check's name, with the rows that it holds."""
     rows = getattr(check, "rows", ())
-    return check.__name__ + (f" [row {', '.join(map(str, rows))}]" if rows else "")
+    return check.__name__ + (f" [row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}]" if rows else "")

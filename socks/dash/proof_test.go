@@ -3,6 +3,7 @@ package dash
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -39,6 +40,7 @@ func (a *asker) ask(method, path, authorization string, answer any) (status int)
 		a.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	defer io.Copy(io.Discard, resp.Body) // else the next request has a connection of its own
 	if answer != nil {
 		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
 			a.t.Fatal(err)
