@@ -334,6 +334,9 @@ func TestHostile42_Pipelined(t *testing.T) {
 	}()
 	br := bufio.NewReader(conn)
 	for i := range n {
+		if i%100 == 0 {
+			conn.SetDeadline(time.Now().Add(patience)) // for each of them, not for all
+		}
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
 			t.Fatal(err)
