@@ -371,7 +371,7 @@ func TestHostile42_EarlyAnswer(t *testing.T) {
 		readHead(br)
 		io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
 		conn.CloseWrite()
-		io.Copy(io.Discard, io.LimitReader(br, 1<<20))
+		io.Copy(io.Discard, br) // a reset might overtake the answer
 	})
 	for _, length := range []string{"Content-Length: 100000000", "Transfer-Encoding: chunked"} {
 		p := forwarding(t, origin, nil)
