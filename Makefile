@@ -47,6 +47,11 @@ soak:
 	RELAYMUX_SOAK=10m go test -run 'TestEveryByteOnce$$' -timeout 30m ./mux/link
 	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 60m -v ./relay/relaytest
 
+# Takes guards out of the program, one by one, and sees that the test of each fails
+# then (testdata/hostile.md). About ten minutes.
+guards:
+	/usr/bin/python3 -B .ci/guards.py
+
 lint:
 	sh .ci/lint.sh
 
@@ -75,4 +80,4 @@ dist:
 clean:
 	rm -rf relaymux dist
 
-.PHONY: build run test race fuzz e2e bench soak lint cross dist clean
+.PHONY: build run test race fuzz e2e bench soak guards lint cross dist clean

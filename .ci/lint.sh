@@ -53,7 +53,7 @@ bash -n .ci/run || bad=1
 for file in .ci/*.sh; do
 	sh -n "$file" || bad=1
 done
-for file in .ci/e2e/*.py; do
+for file in .ci/*.py .ci/e2e/*.py; do
 	/usr/bin/python3 -c 'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$file" || bad=1
 done
 

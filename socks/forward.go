@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Connections to origins are worth keeping: making one costs a round trip
@@ -68,6 +71,8 @@ func newTransport(dial dialer) *http.Transport {
 			if err != nil {
 				return nil, fmt.Errorf("dialing an origin: %w", err)
 			}
+			ctx, cancel := forAsLongAs(ctx)
+			defer cancel()
 			return dial(ctx, host, port)
 		},
 		DisableCompression:     true,
@@ -79,13 +84,35 @@ func newTransport(dial dialer) *http.Transport {
 	}
 }
 
+// askerKey is where the context of a request has itself, for http.Transport lets a dial go
+// on without its request, which another might use.
+type askerKey struct{}
+
+// forAsLongAs returns ctx, of a dial, that ends also with the request that it is for: a
+// client that comes and goes counts against Config.MaxConns, and so must what it asks for.
+func forAsLongAs(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if asker, ok := ctx.Value(askerKey{}).(context.Context); ok {
+		stop := context.AfterFunc(asker, cancel)
+		return ctx, func() { stop(); cancel() }
+	}
+	return ctx, cancel
+}
+
 // newForwarder returns the handler of absolute-form requests whose URL has a
 // canonical host and a port. Hop-by-hop fields, trailers and upgrades are
 // httputil's work. It adds no Via and no X-Forwarded-For, which would tell
 // origins about the proxy, and drops those that came.
 func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
-		Rewrite:       rewrite,
+		Rewrite: rewrite,
+		ModifyResponse: func(r *http.Response) error {
+			if r.StatusCode != http.StatusSwitchingProtocols { // which has no body, but a connection
+				dropTrailers(r.Trailer)
+				r.Body = trailed{r.Body, &r.Trailer}
+			}
+			return nil
+		},
 		Transport:     transport,
 		FlushInterval: -1, // at once: an event stream must not wait
 		BufferPool:    new(bufferPool),
@@ -107,8 +134,9 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
-	out.Trailer = p.In.Trailer           // shared: net/http fills it in when the body ends
-	out.Header.Del("Via")                // httputil drops the others
+	dropTrailers(p.In.Trailer)
+	out.Trailer = p.In.Trailer // shared: net/http fills it in when the body ends, and trailed has the last word
+	out.Header.Del("Via")      // httputil drops the others
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -131,16 +159,18 @@ func rewrite(p *httputil.ProxyRequest) {
 // towards returns r with its destination in canonical form, ready to forward.
 func towards(w http.ResponseWriter, r *http.Request, host string, port uint16) *http.Request {
 	rc := http.NewResponseController(w)
-	rc.EnableFullDuplex() // an origin may answer while it still reads
+	rc.EnableFullDuplex()            // an origin may answer while it still reads
+	rc.SetWriteDeadline(time.Time{}) // ends Server.WriteTimeout: the application may read for hours
 
-	r = r.WithContext(withInformationalLimit(r.Context())) // a copy
+	ctx := context.WithValue(r.Context(), askerKey{}, r.Context())
+	r = r.WithContext(withInformationalLimit(ctx)) // a copy
 	u := *r.URL
 	u.Host = joinAuthority(host, port)
 	r.URL = &u
 	if r.Body == http.NoBody {
 		rc.SetReadDeadline(time.Time{}) // ends Server.ReadTimeout: the answer may take hours
 	} else {
-		r.Body = steadyBody{r.Body, rc}
+		r.Body = trailed{steadyBody{r.Body, rc}, &r.Trailer}
 	}
 	return r
 }
@@ -209,6 +239,27 @@ type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return "the request's body: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
+
+// trailed is a body behind which no trailer comes that belongs into a header: net/http
+// checks those that are announced, and takes in the others too.
+type trailed struct {
+	io.ReadCloser
+	trailer *http.Header
+}
+
+func (t trailed) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		dropTrailers(*t.trailer)
+	}
+	return n, err
+}
+
+// dropTrailers deletes from h what would change how its message is framed, routed, allowed
+// or understood (RFC 9110, section 6.5.1).
+func dropTrailers(h http.Header) {
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
+}
 
 // bufferPool is an httputil.BufferPool.
 type bufferPool struct{ pool sync.Pool }

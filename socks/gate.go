@@ -131,13 +131,6 @@ func (g *gate) enter(c *client) bool {
 	return true
 }
 
-// settle ends c's time as half-open.
-func (g *gate) settle(c *client) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.settleLocked(c)
-}
-
 // grant is asked before anything is done for c, and ends its time as half-open. It
 // reports false when c was retired.
 func (g *gate) grant(c *client) bool {

@@ -120,7 +120,7 @@ func FuzzCanonicalHost(f *testing.F) {
 	})
 }
 
-func TestSplitAuthority(t *testing.T) {
+func TestHostile36_SplitAuthority(t *testing.T) {
 	for _, test := range []struct {
 		in       string
 		fallback uint16

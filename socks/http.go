@@ -24,6 +24,10 @@ const (
 	// bodyTimeout is how long a request's body may make no progress; see
 	// steadyBody.
 	bodyTimeout = 2 * time.Minute
+
+	// pageTimeout is how long a client may take to read what the proxy itself
+	// answers, also to what is no request. Forwarded answers have no limit.
+	pageTimeout = 10 * time.Second
 )
 
 // methods is what the proxy does for its own part (RFC 9110, section 10.2.1).
@@ -48,6 +52,7 @@ func newFront(s *Server) *front {
 		Handler:           f,
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		ReadTimeout:       bodyTimeout, // of bodies that nobody reads; forwarded ones set their own
+		WriteTimeout:      pageTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          newErrorLog(s.log),
@@ -100,7 +105,8 @@ func (s *Server) dial(ctx context.Context, host string, port uint16) (conn net.C
 var errPanic = errors.New("a fault of the proxy's")
 
 // ServeHTTP answers what is meant for the proxy itself, and after the login
-// has the rest tunnelled or forwarded.
+// has the rest tunnelled or forwarded. Until then c stays half-open: who has no
+// password must not fill the house.
 func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(clientKey{}).(*client)
 	defer func() {
@@ -113,7 +119,6 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // which closes the connection
 		}
 	}()
-	c.gate.settle(c)
 	if !isClear(r) {
 		w = lastAnswer{w}
 	}

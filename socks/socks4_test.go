@@ -54,7 +54,7 @@ func TestHostile18_EndlessUserID(t *testing.T) {
 }
 
 // There are no passwords in SOCKS4.
-func TestSOCKS4IsClosedWithUsers(t *testing.T) {
+func TestHostile18_ClosedWithUsers(t *testing.T) {
 	p := start(t, Config{Users: []User{{"ann", "secret"}}})
 	if out := p.talk(t, "\x04\x01\x00\x50\x01\x02\x03\x04ann\x00"); out != rejected4 {
 		t.Errorf("got %q", out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,8 +150,25 @@ func TestHostile09_10_BadNames(t *testing.T) {
 	if len(p.requests) != 0 {
 		t.Errorf("dialed %d of them", len(p.requests))
 	}
-	if strings.ContainsAny(p.log.String(), "\x00\r") {
-		t.Errorf("control characters in the log: %q", p.log)
+}
+
+// Each on a proxy of its own, of which the first line of the kind is not left out.
+func TestHostile10_LogEscapesNames(t *testing.T) {
+	for host, want := range map[string]string{
+		"a\r\nlevel=ERROR msg=forged": `a\\r\\nlevel=ERROR msg=forged`, "a\x00b": `a\\x00b`, "\x1b[2J": `\\x1b[2J`, "\xff": `\\xff`, `a"b`: `a\\\"b`,
+		"b\u202ea": `b\\u202ea`, "b\u00a0a": `b\\u00a0a`,
+	} {
+		p := start(t, Config{})
+		p.talk(t, "\x05\x01\x00"+request5(host, 80))
+		log := p.log.String()
+		if strings.Count(log, "\n") != 1 || !strings.Contains(log, want) {
+			t.Errorf("%q: the log says %q", host, log)
+		}
+		for _, r := range strings.TrimSuffix(log, "\n") {
+			if !strconv.IsPrint(r) {
+				t.Errorf("%q: %q in the log", host, r)
+			}
+		}
 	}
 }
 
@@ -219,12 +237,16 @@ func TestHostile13_17_Pipelined(t *testing.T) {
 }
 
 func TestHostile14_ByteByByte(t *testing.T) {
-	p := start(t, Config{Users: []User{{"ann", "secret"}}})
-	for _, test := range []struct{ in, want string }{
-		{login5("ann", "secret") + request5("example.com", 80) + "hello", "\x05\x02\x01\x00" + granted5 + "hello"},
-		{"CONNECT example.com:80 HTTP/1.1\r\nProxy-Authorization: Basic YW5uOnNlY3JldA==\r\nHost: h\r\n\r\nhello", grantedHTTP + "hello"},
+	locked, free := start(t, Config{Users: []User{{"ann", "secret"}}}), start(t, Config{})
+	for _, test := range []struct {
+		p        *proxy
+		in, want string
+	}{
+		{locked, login5("ann", "secret") + request5("example.com", 80) + "hello", "\x05\x02\x01\x00" + granted5 + "hello"},
+		{free, "\x04\x01\x00\x50\x00\x00\x00\x01me\x00example.com\x00hello", granted4 + "hello"},
+		{locked, "CONNECT example.com:80 HTTP/1.1\r\nProxy-Authorization: Basic YW5uOnNlY3JldA==\r\nHost: h\r\n\r\nhello", grantedHTTP + "hello"},
 	} {
-		conn := p.dial(t)
+		conn := test.p.dial(t)
 		for i := range test.in {
 			mustWrite(t, conn, test.in[i:i+1])
 		}

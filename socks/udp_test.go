@@ -203,7 +203,41 @@ func TestHostile22_Sources(t *testing.T) {
 	a.want(t, toIPv4+"answer")
 }
 
-func TestBadDestinations(t *testing.T) {
+// Somebody else on the machine who is first has the association, and with garbage has
+// nothing. The program whose it is gets no answers of another's, and asks for a new one.
+func TestHostile22_StrangerFirst(t *testing.T) {
+	n := newFarSide()
+	p, st := startUDP(t, n, nil)
+	a := p.associated(t)
+	stranger := a.dial(t, nil)
+	mustWrite(t, stranger, toIPv4+"mine")
+	f := n.next(t, "203.0.113.5")
+	f.want(t, "mine")
+	mustWrite(t, a.socket, toIPv4+"the program's")
+	counted(t, st, stats.DropSource, 1)
+	f.back("", "answer")
+	if got := read(t, stranger); got != toIPv4+"answer" {
+		t.Errorf("the stranger got %q", got)
+	}
+	b := p.associated(t)
+	mustWrite(t, stranger, toIPv4+"to the old one")
+	f.want(t, "to the old one")
+	mustWrite(t, b.socket, toIPv4+"again")
+	n.next(t, "203.0.113.5").want(t, "again")
+	dropped(t, st, stats.DropSource, 1)
+}
+
+func read(t *testing.T, conn *net.UDPConn) string {
+	t.Helper()
+	b := make([]byte, 1<<16)
+	n, err := conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+func TestHostile09to12_Datagrams(t *testing.T) {
 	n := newFarSide()
 	p, st := startUDP(t, n, nil)
 	a := p.associated(t)
@@ -378,7 +412,7 @@ func TestHostile25_Destinations(t *testing.T) {
 
 // A peer-to-peer program that got answers from everywhere: the least recently
 // used goes, and new ones do not push each other out before they are answered.
-func TestAnsweredFlowsMakeRoom(t *testing.T) {
+func TestHostile25_AnsweredFlowsMakeRoom(t *testing.T) {
 	n := newFarSide()
 	n.echo.Store(true)
 	p, _ := startUDP(t, n, nil)

@@ -189,6 +189,20 @@ func TestHostile26_RepliesPileUp(t *testing.T) {
 	})
 }
 
+// What is too large for a datagram of the family is dropped before the system could see it.
+func TestHostile24_LargestReply(t *testing.T) {
+	inUDPBubble(t, func(t *testing.T, _ *Server, a *memAssociation) {
+		a.say("192.0.2.7:1000", toIPv4)
+		f := a.n.next(t, "203.0.113.5")
+		largest := strings.Repeat("x", maxIPv4-headerIPv4)
+		go f.back("", largest+"x", largest)
+		if got := <-a.out; got != toIPv4+largest {
+			t.Errorf("%d bytes, want %d", len(got), len(toIPv4)+len(largest))
+		}
+		dropped(t, a.stats, stats.DropTooLarge, 1)
+	})
+}
+
 // A link-local address is bound with its zone, and written without: SOCKS has
 // no way to say it.
 func TestHostile30_Zone(t *testing.T) {

@@ -36,6 +36,7 @@ import checks_setup
 import checks_top
 import checks_udp
 import checks_wrapped
+from hostile import label
 from origin import Origin
 from world import Tools, World, most_files
 
@@ -94,10 +95,10 @@ def attempt(check, limit, world):
             figures = check(world)
     except Exception as error:  # whatever it is, it is this check's failure
         signal.alarm(0)
-        print(f"FAIL {check.__name__} ({time.monotonic() - start:.1f} s): {error}\n{explained(world)}", flush=True)
+        print(f"FAIL {label(check)} ({time.monotonic() - start:.1f} s): {error}\n{explained(world)}", flush=True)
         return False
     signal.alarm(0)
-    print(f"ok   {check.__name__} ({time.monotonic() - start:.1f} s): {figures}", flush=True)
+    print(f"ok   {label(check)} ({time.monotonic() - start:.1f} s): {figures}", flush=True)
     return True
 
 

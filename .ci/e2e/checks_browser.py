@@ -8,6 +8,7 @@ import time
 import clients
 import origin
 from clients import curl
+from hostile import hostile
 from world import HOSTS, ROUND_TRIP, require, until
 
 DOWNLOAD = 20 << 20
@@ -92,10 +93,12 @@ def named(program, deployment, outcome):
     return None
 
 
+@hostile(69)
 def relay_decoy(world):
     return relay_fails(world, "Decoy", "decoy")
 
 
+@hostile(72)
 def relay_quota(world):
     return relay_fails(world, "QuotaPage", "quota")
 

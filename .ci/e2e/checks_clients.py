@@ -8,6 +8,7 @@ import time
 
 import clients
 from clients import SIDES, curl
+from hostile import hostile
 from world import require
 
 MIB = 1 << 20
@@ -68,6 +69,7 @@ def curl_hundred(world):
     return "100 of 100 whole: " + ", ".join(times)
 
 
+@hostile(18)
 def curl_socks4a(world):
     _, proxy = world.embedded()
     text = curl(f"socks4a://{proxy}", f"http://localhost:{world.origin.http}/bytes/{MIB}")
@@ -75,6 +77,7 @@ def curl_socks4a(world):
     return "1 MiB whole, the name resolved at the node"
 
 
+@hostile(17)
 def half_close(world):
     """A server that answers only after the client's end, and ncat likewise."""
     _, proxy = world.embedded()
@@ -106,6 +109,7 @@ def echo_all(connection, payload):
     return got
 
 
+@hostile(41)
 def websocket(world):
     """SOCKS, CONNECT and an absolute-form Upgrade; messages up to 100 kB."""
     _, proxy = world.embedded()
@@ -149,6 +153,7 @@ def make_repository(world):
     return clients.run(["git", "-C", bare, "rev-parse", "HEAD"], env=environ), environ
 
 
+@hostile(6, 40)
 def passwords(world):
     """Right and wrong ones, on both sides."""
     name, right, wrong = "ann", world.secret(), world.secret()

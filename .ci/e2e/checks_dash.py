@@ -5,6 +5,7 @@ import subprocess
 
 import clients
 from checks_browser import names_are_unknown_here
+from hostile import hostile
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from world import HOSTS, Failed, require, until
@@ -94,6 +95,7 @@ def complaints(driver):
     return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+@hostile(49)
 def dash_markup(world):
     """A host and a deployment with markup in their names are shown as text."""
     node = world.node()
@@ -110,6 +112,7 @@ def dash_markup(world):
     return "shown as text"
 
 
+@hostile(45, 46, 47)
 def dash_hostile(world):
     """A page of another origin, and of a name that leads to 127.0.0.1, gets nothing."""
     program, proxy = world.embedded()
@@ -129,6 +132,7 @@ def dash_hostile(world):
     return "refused: a rebound name, reads and writes of other origins"
 
 
+@hostile(48)
 def dash_token(world):
     """With a token the page asks for it, and shows nothing before."""
     node, token = world.node(), world.secret()

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import time
 
+from hostile import hostile
 from origin import RATE
 from world import require
 
 DRAIN = 5.0  # seconds that connections get after the first signal (config/daemon/proxy.go)
 
 
+@hostile(87)
 def stop_drains(world):
     """SIGTERM lets a download finish."""
     program, proxy = world.embedded()
@@ -30,6 +32,7 @@ def stop_drains(world):
     return f"whole {whole:.1f} s after the signal, exit 0 after {time.monotonic() - sent:.1f} s"
 
 
+@hostile(87)
 def stop_deadline(world):
     """A download that takes longer does not keep the program."""
     program, proxy = world.embedded()
@@ -45,6 +48,7 @@ def stop_deadline(world):
     return f"exit 0 after {took:.1f} s"
 
 
+@hostile(87)
 def stop_at_once(world):
     """A second SIGTERM ends the program."""
     program, proxy = world.embedded()

@@ -9,6 +9,7 @@ import sys
 import time
 
 import clients
+from hostile import hostile
 from world import most_files, require, until
 
 IDLE = 10_000            # connections
@@ -16,6 +17,7 @@ IDLE_COST = 40 << 10     # bytes that one may cost, both ends together: 20 KB ea
 WAVE = 200               # connections that are opened at once
 
 
+@hostile(81)
 def few_files(world):
     """64 file descriptors for the proxy and its node, 200 connections: it does
     not exit, and works again when they have gone (HOSTILE.md 81)."""
@@ -43,6 +45,7 @@ def begin(proxy, port):
     return connection
 
 
+@hostile(80)
 def idle_connections(world):
     """10,000 of them, or as many as the machine's limit of open files allows:
     the process holds two for each."""

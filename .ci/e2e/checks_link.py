@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import clients
+from hostile import hostile
 from origin import RATE
 from world import require, until
 
@@ -71,6 +72,7 @@ def slow_pair(world, proxy):
     return download(world, proxy, f"slow/{SLOW}"), upload(world, proxy, world.origin.noise, "--limit-rate", str(RATE))
 
 
+@hostile(77)
 def link_kill_node(world):
     """kill -9 of the node, which comes back on its port. What was open is reset
     within two exchanges: one to hear that the link is unknown, one to prove it
@@ -131,6 +133,7 @@ def link_kill_client(world):
     return figures
 
 
+@hostile(65, 66)
 def link_loss(world):
     """Ten downloads at once, then ten uploads, through a script and a worker that
     lose and double: curl never notices."""
@@ -151,6 +154,7 @@ def link_loss(world):
     return ", ".join(said) + f"; by outcome {emulator.exchanges()}"
 
 
+@hostile(58)
 def link_secret(world):
     """Wrong secrets, a revoked one, and a node that has no clients. All logs are
     at their longest, and have no secret in them (World.inspect)."""

@@ -8,6 +8,7 @@ import threading
 
 import clients
 from checks_dash import admin_of, complaints, text
+from hostile import hostile
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -136,6 +137,7 @@ def page_exchanges(world):
     return f"{len(rects)} parts"
 
 
+@hostile(49)
 def page_log(world):
     """The log is there, level by level, and its lines are text."""
     program, _ = world.embedded()
@@ -153,6 +155,7 @@ def page_log(world):
     return "shown by level"
 
 
+@hostile(48)
 def page_setup(world):
     """What is to be copied holds no password; the QR code is there when a phone can use it."""
     program, proxy = world.embedded()

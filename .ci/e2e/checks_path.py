@@ -8,6 +8,7 @@ import sys
 import time
 
 import stream
+from hostile import hostile
 from world import require, until
 
 HERE = os.path.dirname(__file__)
@@ -120,6 +121,7 @@ def compare(world, lose, size):
     return "; ".join(said)
 
 
+@hostile(76)
 def path_cut(world):
     """UDP is cut off in the middle of a stream, which goes on by TCP within a second;
     and later by UDP again."""

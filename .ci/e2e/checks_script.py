@@ -19,6 +19,7 @@ import urllib.request
 import clients
 from checks_link import CHUNK, download, payload, upload
 from clients import free_port, listens
+from hostile import hostile
 from world import require, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -283,6 +284,7 @@ def script_rebuilds(world):
     return f"{len(requests)} requests"
 
 
+@hostile(64)
 def script_strangers(world):
     """Whoever has no key is shown by the script and by the Worker what the emulated
     ones show, whatever they ask, and the node is not asked by the Worker."""

@@ -18,6 +18,7 @@ import clients
 import clients_udp
 import origin_udp
 from clients_udp import Association, PySocks
+from hostile import hostile
 from world import HOSTS, require, until
 
 # Payloads up to the largest that fits a datagram of IPv4 below its SOCKS header:
@@ -52,6 +53,7 @@ def too_large(client, target, most):
     require(came == [origin_udp.NOISE[:size] for size in (5, most)], f"for answers of 5 and {most} bytes came {[len(got) for got in came]}")
 
 
+@hostile(24)
 def pysocks_udp(world):
     """Datagrams of all sizes by address and by name; over IPv6 by bare sockets,
     for PySocks speaks to its proxy by IPv4 alone."""
@@ -90,6 +92,7 @@ def counts(record):
     return {name.removeprefix("dropped_"): count for name, count in record.items() if name.startswith("dropped_") and count}
 
 
+@hostile(29)
 def openvpn_udp(world):
     """OpenVPN between two network namespaces: pings, and 10 MB each way."""
     program, proxy = world.embedded()
@@ -148,6 +151,7 @@ def torrent_udp(world):
     return f"{size / 1e6:.0f} MB in {seconds:.2f} s"
 
 
+@hostile(19, 20, 21, 22, 23)
 def udp_drops(world):
     """What is dropped and counted: other senders, fragments, bad headers. And
     nothing is left of an association a second after its connection's end."""
@@ -221,6 +225,7 @@ def is_free(port):
     return False
 
 
+@hostile(25, 29)
 def udp_many(world):
     """256 destinations of one association at once, 100 associations at once, and
     64 datagrams on their way."""
@@ -282,6 +287,7 @@ def outstanding(client, target, count, seconds):
             f"p50 {1000 * statistics.median(times):.1f} ms, none lost")
 
 
+@hostile(24)
 def udp_relay(world):
     """PySocks through a script of 0.3 s and two processes, over the link."""
     program, proxy, emulator = world.through_relay(round_trip=0.3)

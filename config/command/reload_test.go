@@ -124,9 +124,9 @@ func TestHostile83_Status(t *testing.T) {
 	expect("when it is gone", "is gone")
 }
 
-// TestOwnPorts: the admin page is not to be had through the proxy, though the node is on
+// TestHostile43_OwnPorts: the admin page is not to be had through the proxy, though the node is on
 // this machine and connects to it.
-func TestOwnPorts(t *testing.T) {
+func TestHostile43_OwnPorts(t *testing.T) {
 	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	proxy := address(p.await("proxy on"))
 	page := address(p.await("Admin page on"))

@@ -198,6 +198,8 @@ func TestHostile84_PortTaken(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s", at, code, text)
 		}
 	}
+	p := run(t, nil, "run", "--config", client, "--proxy", "127.0.0.1:0", "--admin", "127.0.0.1"+port)
+	p.await("no admin page", port, "in use") // the proxy is worth more than its page
 	change(t, node, func(text string) string {
 		return regexp.MustCompile(`(?m)^listen\s*=.*$`).ReplaceAllString(text, `listen = "0.0.0.0`+port+`"`)
 	})

@@ -148,7 +148,8 @@ func newFront(cfg *config.Config, p *Proxy) *socks.Server {
 // newAdmin makes the admin page.
 func newAdmin(cfg *config.Config, p *Proxy) (*dash.Server, error) {
 	return dash.New(dash.Config{
-		Look: p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
+		Clients: func() dash.Clients { return dash.Clients(p.front.Stats()) },
+		Look:    p.mux.Snapshot, EndFlow: p.mux.EndFlow, Stats: p.stats, UDP: p.udp, QUIC: p.quic, Routed: p.route,
 		Refused: func() string {
 			if why := p.refused.Load(); why != nil {
 				return *why

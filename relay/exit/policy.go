@@ -47,6 +47,9 @@ func newPolicy(p Policy) (*policy, error) {
 		return nil, fmt.Errorf("deny: %w", err)
 	}
 	deny = append(deny, rule.Rule{Port: portSMTP})
+	if !p.AllowPrivate { // RFC 6761, section 6.3: not for a resolver to say
+		deny = append(deny, rule.Rule{Name: "localhost"})
+	}
 	for _, name := range metadataNames() {
 		deny = append(deny, rule.Rule{Name: name})
 	}

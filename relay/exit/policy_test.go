@@ -258,6 +258,8 @@ func TestHostile55_DialedAddress(t *testing.T) {
 		{Policy{AllowPrivate: true}, "127.0.0.1", false},
 		{Policy{AllowPrivate: true, Listen: []netip.AddrPort{own}}, "127.0.0.1", true},
 		{Policy{Allow: []string{"127.0.0.1:" + port}}, "127.0.0.1", false},
+		{Policy{Allow: []string{"127.0.0.1:" + port}}, "localhost", false},
+		{Policy{}, "foo.localhost", true},
 	} {
 		d, err := NewDialer(c.policy)
 		if err != nil {

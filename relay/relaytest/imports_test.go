@@ -77,6 +77,7 @@ var home = map[string][]string{
 	"github.com/quic-go/quic-go/http3":        {"relay/h3", "relay/exit"},
 	"golang.org/x/net/ipv4":                   {"mux/gso"}, // the message that quic-go has filled
 	"golang.org/x/net/dns/dnsmessage":         {"socks/dns"},
+	"golang.org/x/net/http/httpguts":          {"socks"},
 	"golang.org/x/sync/singleflight":          {"socks/dns"},
 	"golang.org/x/sync/semaphore":             {"mux"},
 	"golang.org/x/sync/errgroup":              {"config/daemon"},

@@ -10,7 +10,7 @@ import (
 	"relaymux/relay/exit"
 )
 
-// TestLinkMix is TestMix over the link: everything that the emulator can do, and
+// TestLinkMix is TestHostile88_Mix over the link: everything that the emulator can do, and
 // nodes that crash. Every byte once and in order, or a reset; every datagram
 // whole, or not at all.
 func TestLinkMix(t *testing.T) {

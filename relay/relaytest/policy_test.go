@@ -72,7 +72,7 @@ func TestHostile11_LoopbackSpellings(t *testing.T) {
 	check(t, err)
 	for _, host := range []string{
 		"127.0.0.1", "127.1", "127.0.1", "0x7f.1", "0x7f000001", "2130706433", "017700000001", "0177.0.0.1",
-		"127.8.9.10", "::ffff:127.0.0.1", "localhost", "LOCALHOST", "localhost.",
+		"127.8.9.10", "::ffff:127.0.0.1", "localhost", "LOCALHOST", "localhost.", "foo.localhost",
 	} {
 		s.wantDenied(t, host, port)
 	}

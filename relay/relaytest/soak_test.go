@@ -20,17 +20,17 @@ import (
 // skipped.
 const soakEnv = "RELAYMUX_SOAK"
 
-// TestMix throws everything at the program that the emulator can do, by a seed
+// TestHostile88_Mix throws everything at the program that the emulator can do, by a seed
 // that is logged. The invariant is the promise: every byte once and in order,
 // or a reset; every datagram whole, or not at all.
-func TestMix(t *testing.T) {
+func TestHostile88_Mix(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { mix(t, seed, 2*time.Minute) })
 	}
 }
 
-// TestSoak is TestMix for as long as is wished, of real time.
+// TestSoak is TestHostile88_Mix for as long as is wished, of real time.
 func TestSoak(t *testing.T) {
 	text := os.Getenv(soakEnv)
 	if text == "" {

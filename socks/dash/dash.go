@@ -32,6 +32,9 @@ type Config struct {
 	Look    func(flows int) mux.Snapshot
 	EndFlow func(id uint64) bool
 
+	// Clients counts who comes to the proxy.
+	Clients func() Clients
+
 	Stats *stats.Mux
 	UDP   *stats.UDP // of the sockets towards applications
 	QUIC  *stats.UDP // of HTTP/3
@@ -91,6 +94,9 @@ func New(c Config, proxy Proxy) (*Server, error) {
 	}
 	if c.Lines == nil {
 		c.Lines = new(Log)
+	}
+	if c.Clients == nil {
+		c.Clients = func() Clients { return Clients{} }
 	}
 	if c.Routed == nil {
 		c.Routed = new(stats.Route)

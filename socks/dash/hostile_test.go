@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -15,7 +16,7 @@ import (
 
 func TestHostile45_DNSRebinding(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Hosts = []string{"proxy.lan"} })
-	paths := []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/healthz"}
+	paths := []string{"/", "/api/status", "/api/log", "/api/setup", "/api/route?to=a:1", "/metrics", "/proxy.pac", "/healthz"}
 	for _, host := range []string{
 		"evil.com", "evil.com:1081", "localhost.evil.com:1081", "127.0.0.1.nip.io:1081", "127.0.0.1.evil.com", "evil.com:127.0.0.1",
 		"2130706433:1081", "0x7f.1:1081", "127.1:1081", "0.0.0.0:1081", "[::]:1081", "192.168.1.2:1081", "203.0.113.7", "", "[::1", "::1]:1081",
@@ -90,7 +91,7 @@ func TestHostile46_CrossSiteRequestForgery(t *testing.T) {
 // What is only read is not for other origins either, but for a link to the page.
 func TestHostile46_CrossSiteReads(t *testing.T) {
 	r := newRig(t, nil)
-	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/"} {
+	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/api/route?to=a:1", "/metrics", "/proxy.pac", "/"} {
 		if w := r.do("GET", path, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"); w.Code != http.StatusForbidden {
 			t.Errorf("%s: %d", path, w.Code)
 		}
@@ -106,7 +107,7 @@ func TestHostile46_CrossSiteReads(t *testing.T) {
 func TestHostile47_NoCORS(t *testing.T) {
 	r := newRig(t, nil)
 	for _, origin := range []string{"", "null", "http://evil.com", "http://127.0.0.1:1081"} {
-		for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/healthz", "/api/flows/7/close", "*"} {
+		for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/api/route?to=a:1", "/metrics", "/proxy.pac", "/healthz", "/api/flows/7/close", "*"} {
 			for _, method := range []string{"GET", "POST", "OPTIONS"} {
 				headers := []string{"Access-Control-Request-Method", "POST", "Access-Control-Request-Private-Network", "true",
 					"Access-Control-Request-Headers", "authorization"}
@@ -137,14 +138,14 @@ func TestHostile48_Token(t *testing.T) {
 	if strings.Contains(page, text) || r.pageToken(t) != "" {
 		t.Error("the page gives the token away")
 	}
-	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/metrics"} {
+	for _, path := range []string{"/api/status", "/api/log", "/api/setup", "/api/route?to=a:1", "/metrics"} {
 		for _, given := range []string{"", "Bearer", "Bearer ", "Bearer " + text[:23], "Bearer " + text + "x", "Bearer  " + text, "Basic " + text, text} {
 			w := r.do("GET", path, "Authorization", given)
 			if w.Code != http.StatusUnauthorized || strings.Contains(w.Body.String(), "d1") || strings.Contains(w.Body.String(), text) {
 				t.Errorf("%s with %q: %d %.80q", path, given, w.Code, w.Body)
 			}
 		}
-		if w := r.do("GET", path+"?token="+text+"&access_token="+text, "Cookie", "token="+text); w.Code != http.StatusUnauthorized {
+		if w := r.do("GET", path+map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")]+"token="+text+"&access_token="+text, "Cookie", "token="+text); w.Code != http.StatusUnauthorized {
 			t.Errorf("%s takes a token that ends up in logs: %d", path, w.Code)
 		}
 		if w := r.do("GET", path, "Authorization", "bearer "+text); w.Code != http.StatusOK {
@@ -181,7 +182,7 @@ func TestHostile49_Markup(t *testing.T) {
 	if w := r.do("GET", "/api/status"); strings.Contains(w.Body.String(), "<") || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("the state could be taken for markup: %.300s", w.Body)
 	}
-	for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/metrics", "/proxy.pac", "/nowhere"} {
+	for _, path := range []string{"/", "/api/status", "/api/log", "/api/setup", "/api/route?to=a:1", "/metrics", "/proxy.pac", "/nowhere"} {
 		h := r.do("GET", path).Header()
 		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"} {
 			if h.Get(name) != want {
@@ -271,6 +272,35 @@ func TestHostile50_SilentConnections(t *testing.T) {
 	}
 	second.Close()
 	third.Close()
+}
+
+// The server has that limit: who is one too many waits for a place, and then is answered.
+func TestHostile50_OneTooMany(t *testing.T) {
+	address := newRig(t, nil).serve(t, "")
+	conns := make([]net.Conn, connsMost+1)
+	answered := func(i int, within time.Duration) bool {
+		conns[i].SetReadDeadline(time.Now().Add(within))
+		resp, err := http.ReadResponse(bufio.NewReader(conns[i]), nil)
+		return err == nil && resp.StatusCode == http.StatusOK
+	}
+	for i := range conns {
+		var err error
+		if conns[i], err = net.Dial("tcp", address); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+		io.WriteString(conns[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		if i < connsMost && !answered(i, 10*time.Second) {
+			t.Fatalf("connection %d is not answered", i)
+		}
+	}
+	if answered(connsMost, 50*time.Millisecond) {
+		t.Error("one too many is answered")
+	}
+	conns[0].Close()
+	if !answered(connsMost, 10*time.Second) {
+		t.Error("it is not answered when there is room")
+	}
 }
 
 // A head without end is not kept.

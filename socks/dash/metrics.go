@@ -57,6 +57,7 @@ func metrics(st Status) string {
 	e.add("info", 1, "version", st.Version)
 	e.one("uptime_seconds", gauge, "Time since the start.", st.Uptime)
 	e.totals(st)
+	e.clients(st.Clients)
 	e.deployments(st.Deployments)
 	e.accounts(st.Accounts)
 	e.one("link_up", gauge, "Whether the native link is made and works.", number(st.Link.State == LinkUp))
@@ -88,6 +89,15 @@ func (e *exposition) totals(st Status) {
 	e.one("hedged_total", counter, "Exchanges whose content went another way too.", float64(t.Hedged))
 	e.one("suspected_total", counter, "Exchanges given up for being silent.", float64(t.Suspected))
 	e.one("forged_records_total", counter, "Records that were not the node's.", float64(t.Forged))
+}
+
+func (e *exposition) clients(c Clients) {
+	e.one("clients_open", gauge, "Connections to the proxy's ports that count against limits.connections.", float64(c.Open))
+	e.family("clients_refused_total", counter, "Connections turned away, and logins.")
+	e.add("clients_refused_total", float64(c.Garbage), "reason", "garbage")
+	e.add("clients_refused_total", float64(c.Refused), "reason", "limit")
+	e.add("clients_refused_total", float64(c.BadLogins), "reason", "login")
+	e.one("panics_total", counter, "Faults of the program that ended one connection.", float64(c.Panics))
 }
 
 func (e *exposition) deployments(list []Deployment) {

@@ -10,7 +10,7 @@ import (
 )
 
 // The policy names what is in the page, and nothing else could run.
-func TestPagePolicy(t *testing.T) {
+func TestHostile49_PagePolicy(t *testing.T) {
 	p, err := newPage("token", false)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package dash
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,6 +42,7 @@ func (a *asker) ask(method, path, authorization string, answer any) (status int)
 		a.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	defer io.Copy(io.Discard, resp.Body) // else the next request has a connection of its own
 	if answer != nil {
 		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
 			a.t.Fatal(err)
@@ -61,7 +63,7 @@ func (a *asker) nonce() string {
 }
 
 // A proof is good once, on its connection, for reading.
-func TestProof(t *testing.T) {
+func TestHostile48_Proof(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Token = secret.New(proofToken) })
 	address := r.serve(t, "")
 	const path, closing = "/api/status?flows=0", "/api/flows/7/close"
@@ -99,7 +101,7 @@ func TestProof(t *testing.T) {
 }
 
 // Who has taken the port learns nothing, whatever it answers.
-func TestClientShowsNoToken(t *testing.T) {
+func TestHostile48_ClientShowsNoToken(t *testing.T) {
 	other := newRig(t, func(c *Config) { c.Token = secret.New("another-token-than-the-client's") })
 	for name, answer := range map[string]http.HandlerFunc{
 		"nothing is found": http.NotFound,
@@ -132,7 +134,7 @@ func TestClientShowsNoToken(t *testing.T) {
 }
 
 // A connection that is lost after the server's proof is not made again: another might answer.
-func TestClientKeepsTheConnection(t *testing.T) {
+func TestHostile48_ClientKeepsTheConnection(t *testing.T) {
 	var asked []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.Path)

@@ -24,6 +24,7 @@ type Status struct {
 	Unkept  string `json:"state_unkept,omitempty"`   // why the counts of exchanges are not written
 
 	Proxy       Proxy        `json:"proxy"`
+	Clients     Clients      `json:"clients"`
 	Totals      Totals       `json:"totals"`
 	Link        Link         `json:"link"`
 	Deployments []Deployment `json:"deployments"`
@@ -40,6 +41,16 @@ type Status struct {
 type Proxy struct {
 	Listen   []netip.AddrPort `json:"listen"`
 	Password bool             `json:"password"` // it asks for one
+}
+
+// Clients are those who connect to the proxy's ports, and what they were turned away for
+// since the start.
+type Clients struct {
+	Open      int   `json:"open"`
+	Refused   int64 `json:"refused"`    // there were limits.connections of them
+	Garbage   int64 `json:"garbage"`    // spoke nothing known, or broke off
+	BadLogins int64 `json:"bad_logins"` // wrong passwords
+	Panics    int64 `json:"panics"`     // faults of this program
 }
 
 // Totals are counts since the start.
@@ -223,7 +234,7 @@ func (s *Server) look() Status {
 	snap := s.Look(flowsMost)
 	st := Status{
 		Version: s.Version, Time: snap.At, Uptime: time.Since(s.began).Seconds(),
-		Proxy: *s.proxy.Load(), Totals: s.totals(), Link: linkOf(&snap),
+		Proxy: *s.proxy.Load(), Clients: s.Clients(), Totals: s.totals(), Link: linkOf(&snap),
 		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows, Exchanges: []Exchange{},
 		UDP: datagramsOf(s.UDP), QUIC: datagramsOf(s.QUIC),
 	}
