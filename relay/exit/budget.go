@@ -50,8 +50,9 @@ func (c *claim) lend(size int) *buf.Buf {
 	if !c.allows(size) {
 		size = min(size, lean)
 	}
+	c.charge(size) // first: a new buffer may have to wait for the collector, and others ask meanwhile
 	b := buf.Get(size)
-	c.charge(cap(b.B))
+	c.charge(cap(b.B) - size)
 	return b
 }
 
