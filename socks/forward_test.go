@@ -517,7 +517,7 @@ func TestHostile35_ExtensionsAndTrailers(t *testing.T) {
 	if got, want := soon(t, heads), "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nTe: trailers\r\n\r\n"+same[strings.Index(same, "2\r\n"):]; got != want {
 		t.Errorf("origin got  %q\nwant        %q", got, want)
 	}
-	if want := "HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + same[strings.Index(same, "2\r\n"):]; out != want {
+	if want := "HTTP/1.1 200 OK\r\nConnection: close\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n" + same[strings.Index(same, "2\r\n"):]; out != want {
 		t.Errorf("client got  %q\nwant        %q", out, want)
 	}
 }

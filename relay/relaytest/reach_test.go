@@ -39,6 +39,7 @@ var opensSockets = map[string][]string{
 // through the second. No client and no destination has a say in what the others reach.
 var mayReach = map[string]string{
 	"relay/exit/dial.go net.Dialer":    "the node, to targets: policyDialer",
+	"relay/exit/dial.go net.Resolver":  "their names, before that: the system's, but in tests",
 	"socks/route/router.go net.Dialer": "the proxy, to what [route] leads directly: Router.dial",
 
 	"relay/fronted/config.go net.Dialer":           "to the relay of a [[deployment]]",
