@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"relaymux/mux/fd"
 	"relaymux/mux/wire"
 )
 
@@ -60,7 +61,10 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 	if err := policy.checkName(name, port); err != nil {
 		return nil, err
 	}
-	nd := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	nd := net.Dialer{Control: func(_, address string, raw syscall.RawConn) error {
+		if fd.UsedUpBy(raw) { // the rest is for clients, to hear why
+			return syscall.EMFILE
+		}
 		return policy.checkAddress(name, address)
 	}}
 	return nd.DialContext(ctx, network, address)
@@ -78,10 +82,21 @@ func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.
 	began := time.Now()
 	conn, err = n.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
-		n.log.Debug("dial failed", "host", host, "port", port, "err", err)
-		n.count.dialFailures.Add(1)
+		n.dialFailed("dial failed", host, port, err)
 	}
 	return conn, min(time.Since(began), dialMost), err
+}
+
+// dialFailed counts a dial that failed, and has the log say so: aloud if it is no
+// target's fault.
+func (n *Node) dialFailed(what, host string, port uint16, err error) {
+	n.log.Debug(what, "host", host, "port", port, "err", err)
+	n.count.dialFailures.Add(1)
+	if fd.IsShort(err) {
+		n.short.Do(func() {
+			n.log.Warn("too few file descriptors or too little memory for more connections", "err", err, "hint", fd.Hint)
+		})
+	}
 }
 
 // dial is the goroutine that connects the session.
