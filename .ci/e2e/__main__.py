@@ -18,10 +18,12 @@ import checks_account
 import checks_browser
 import checks_clients
 import checks_dash
+import checks_disk
 import checks_inject
 import checks_life
 import checks_limits
 import checks_link
+import checks_load
 import checks_package
 import checks_page
 import checks_path
@@ -34,12 +36,12 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_inject, checks_life, checks_limits, checks_link, checks_package,
+MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_disk, checks_inject, checks_life, checks_limits, checks_link, checks_load, checks_package,
            checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures
 # runs alone, when those have ended. Each has the processors nearly to itself.
-WAITS = ("dns_listener", "inject_", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
+WAITS = ("disk_", "dns_listener", "inject_", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
          "setup_proxy", "setup_worker", "stop_", "udp_relay")
 # What runs only when asked for by name, as make soak does.
 LONG = "long_"

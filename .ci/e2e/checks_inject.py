@@ -60,7 +60,6 @@ LONG = (
     Case("proxy", "openat", "ENOSPC", work="count", says="not kept for now", path="quota.new"),
     Case("proxy", "write", "ENOSPC", work="count", says="not kept for now", path="quota.new"),
     Case("proxy", "fsync", "EIO", work="count", says="not kept for now", path="quota.new"),
-    Case("node", "openat", "EMFILE"),
     Case("proxy", "sendmsg", "EIO", says="TCP takes over"),
     Case("proxy", "sendmsg", "EIO", "1"),
     Case("node", "sendmsg", "EIO"),

@@ -108,6 +108,7 @@ class World:
     def __init__(self, tools, origin, directory):
         self.tools, self.origin, self.directory = tools, origin, directory
         self.programs, self.secrets = [], []
+        self.environ = {}  # of all programs that are started
         self.hosts = HOSTS  # that the node knows
         os.makedirs(directory)
 
@@ -156,7 +157,7 @@ class World:
 
     def start(self, argv, name, environ=None):
         clean = {"PATH": os.environ["PATH"], "HOME": self.directory}
-        program = Program(argv, self.directory, f"{len(self.programs)}-{name}", {**clean, **(environ or {})})
+        program = Program(argv, self.directory, f"{len(self.programs)}-{name}", {**clean, **self.environ, **(environ or {})})
         self.programs.append(program)
         return program
 
