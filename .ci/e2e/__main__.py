@@ -19,6 +19,7 @@ import checks_browser
 import checks_clients
 import checks_dash
 import checks_disk
+import checks_emulated
 import checks_inject
 import checks_life
 import checks_limits
@@ -36,7 +37,7 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_disk, checks_inject, checks_life, checks_limits, checks_link, checks_load, checks_package,
+MODULES = (checks_clients, checks_account, checks_browser, checks_dash, checks_disk, checks_emulated, checks_inject, checks_life, checks_limits, checks_link, checks_load, checks_package,
            checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp)
 
 # What mostly waits, for relays and for limits, runs beside the others; what measures

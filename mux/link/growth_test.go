@@ -53,8 +53,8 @@ func TestGrowth(t *testing.T) {
 			t.Errorf("round %d: %d, want %d", round, w, first+want)
 		}
 	}
-	if w := read(other, other.s.Window(), 0); w != free/4*3 {
-		t.Errorf("proven: %d, want %d", w, free/4*3)
+	if w, want := read(other, other.s.Window(), 0), (free-size/4)/4*3; w != want {
+		t.Errorf("proven: %d, want %d", w, want)
 	}
 	alone.g.Release()
 	alone.g.Release()
@@ -75,5 +75,30 @@ func TestGrowth(t *testing.T) {
 	}
 	if left := 4*size - int(pool.promised.Load()); left < size/10 {
 		t.Errorf("a hundred leave %d", left)
+	}
+}
+
+// TestHostile82_ShortWay: downloads that nobody reads fill the sockets' buffers in many
+// short round trips, and downloads that were read and stop one after the other had large
+// windows. There is still something left for others.
+func TestHostile82_ShortWay(t *testing.T) {
+	const first, size, buffers = 128 << 10, 24 << 20, 10 << 20
+	for _, each := range []int{buffers, provenBytes + first, 100 << 20} { // bytes that are read before
+		now, rtt := time.Unix(1e9, 0), time.Millisecond
+		pool, c, held := NewPool(size), NewConn(Config{Client: true}, nil), 0
+		for range 20 {
+			s := c.Open("h", 1, false, false, first)
+			g := pool.Grow(first)
+			for i := &s.in; int(i.next) < each; {
+				i.next += uint64(s.Window())
+				i.highest, i.consumed = i.next, i.next
+				now = now.Add(rtt)
+				g.Renew(now, s, rtt, size-held)
+			}
+			held = min(held+s.Window(), size) // it is full of what nobody reads
+		}
+		if left := size - held; left < 4*first {
+			t.Errorf("20 that stop after %d bytes leave %d", each, left)
+		}
 	}
 }
