@@ -1,5 +1,6 @@
 """What many connections cost, and what happens when files run out."""
 
+import contextlib
 import os
 import selectors
 import signal
@@ -147,9 +148,16 @@ def sink():
     while True:
         for key, _ in ready.select():
             if key.fileobj is listener:
-                ready.register(listener.accept()[0], selectors.EVENT_READ)
+                accept_some(ready, listener)
             else:
                 echo_once(ready, key.fileobj)
+
+
+def accept_some(ready, listener):
+    """As many as wait, for a burst is faster than a turn for each."""
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(256):
+            ready.register(listener.accept()[0], selectors.EVENT_READ)
 
 
 def echo_once(ready, connection):

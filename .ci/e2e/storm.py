@@ -17,7 +17,7 @@ import sys
 import time
 
 LINGER = struct.pack("ii", 1, 0)  # close sends RST: no port stays in TIME_WAIT
-PATIENCE = 20                     # seconds for the last answers
+PATIENCE = 60                     # seconds for the last answers
 WANT = 2 + 10 + 1                 # bytes: method, reply, echo
 
 

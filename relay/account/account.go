@@ -161,7 +161,7 @@ func (a *Account) resets() time.Time {
 	if a.window.begin == 0 {
 		return time.Time{}
 	}
-	return time.Unix(a.window.begin+windowSeconds, 0)
+	return time.Unix(a.window.from()+windowSeconds, 0)
 }
 
 // MayBulk reports whether more is left than the reserve, which is for clicks

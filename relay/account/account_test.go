@@ -3,6 +3,7 @@ package account
 import (
 	"log/slog"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,48 @@ func TestWindowOfAClockThatWasAhead(t *testing.T) {
 	}
 	if now = now.Add(Window); a.Used(now) != 0 || !a.Allowed(now) {
 		t.Error("the window goes on")
+	}
+}
+
+// TestHostile63_QuotaDay: a clock that is set back by a day, or a year, and forth again
+// neither loses the count nor keeps it beyond its day, and a program that is started anew
+// meanwhile goes on with it.
+func TestHostile63_QuotaDay(t *testing.T) {
+	for _, back := range []time.Duration{time.Hour, 24 * time.Hour, 365 * 24 * time.Hour} {
+		a, now := inMemory(30, 1000), noon()
+		spend(a, now, 300)
+		wrong := now.Add(-back)
+		spend(a, wrong, 10)
+		if a.Used(wrong) != 310 || !a.Resets(wrong).Equal(wrong.Add(Window)) {
+			t.Errorf("%v back: %d used, until %v", back, a.Used(wrong), a.Resets(wrong))
+		}
+		if right := now.Add(time.Hour); a.Used(right) != 310 || !a.Resets(right).Equal(now.Add(Window)) {
+			t.Errorf("%v back and forth: %d used, until %v", back, a.Used(right), a.Resets(right))
+		}
+		if end := now.Add(Window); a.Used(end) != 0 {
+			t.Errorf("%v back and forth: %d used after a day", back, a.Used(end))
+		}
+	}
+	// It stays behind: the count ends a day after the jump.
+	a, now := inMemory(30, 1000), noon()
+	spend(a, now, 300)
+	wrong := now.AddDate(-1, 0, 0)
+	if a.Used(wrong) != 300 || a.Used(wrong.Add(Window-time.Second)) != 300 || a.Used(wrong.Add(Window)) != 0 {
+		t.Error("a count of a year ahead is lost, or kept")
+	}
+	// Started anew while the clock is behind, by less than a day and by more.
+	for _, back := range []time.Duration{time.Hour, 365 * 24 * time.Hour} {
+		a := inMemory(30, 1000)
+		spend(a, now, 300)
+		wrong := now.Add(-back)
+		_ = a.Used(wrong)
+		_, text, _ := strings.Cut(a.ledger.text(wrong, false), "\n")
+		again := Open("", slog.New(slog.DiscardHandler))
+		again.parse(text)
+		b := again.Account("me", 30, 1000)
+		if b.Used(wrong) != 300 || b.Used(wrong.Add(2*Window)) != 0 {
+			t.Errorf("%v back, started anew: %d used, %d after two days", back, b.Used(wrong), b.Used(wrong.Add(2*Window)))
+		}
 	}
 }
 

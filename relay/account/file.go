@@ -112,7 +112,8 @@ func (l *Ledger) text(now time.Time, ahead bool) string {
 		a.written = w.used
 		a.mu.Unlock()
 		if w.begin != 0 {
-			fmt.Fprintf(&b, "%d %d %d %d %q\n", w.begin, w.used, w.limit, w.probe, name)
+			// A beginning that is ahead by more than a day is no clock's of today.
+			fmt.Fprintf(&b, "%d %d %d %d %q\n", min(w.begin, w.from()+windowSeconds), w.used, w.limit, w.probe, name)
 		}
 	}
 	return b.String()

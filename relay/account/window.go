@@ -19,21 +19,41 @@ type window struct {
 	used  int
 	limit int   // what was used when a page said that it was all; 0: none came
 	probe int64 // with a limit: from then on one attempt may see whether it still holds
+
+	// early is the first time of this run that is before begin, 0 if it is not. Either
+	// clock may be the wrong one: that of a router without a battery is years behind
+	// until the network tells the time.
+	early int64
 }
 
 // roll ends the window whose time is over, and reports whether it did. One that
-// begins in the future was begun by a clock that was wrong, so it begins now:
-// then it is too long by a day at most.
+// begins in the future lasts a day from now on: then it is too long by a day at most.
+// Where the clock turns out to be the wrong one, it is as it was.
 func (w *window) roll(now int64) bool {
 	if w.begin == 0 {
 		return false
 	}
-	w.begin = min(w.begin, now)
-	if now-w.begin < windowSeconds {
+	switch {
+	case now >= w.begin:
+		w.early = 0
+	case w.early == 0:
+		w.early = now
+	default:
+		w.early = min(w.early, now)
+	}
+	if now-w.from() < windowSeconds {
 		return false
 	}
 	*w = window{}
 	return true
+}
+
+// from is when the window began, as far as the clock of now knows.
+func (w *window) from() int64 {
+	if w.early != 0 {
+		return w.early
+	}
+	return w.begin
 }
 
 // open begins a window, if there is none.
