@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"relaymux/mux/buf"
 	"relaymux/mux/fd"
 	"relaymux/mux/wire"
 )
@@ -112,6 +113,7 @@ func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
 		})
 		return
 	}
+	buf.LimitUnsent(conn) // what nobody reads fills little, and so is soon noticed
 	c := &client{
 		Conn: conn, gate: s.gate, source: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr()).Addr(),
 		via: via, login: s.guard.needed(),

@@ -35,13 +35,10 @@ const (
 	// four times as much after each step that was used up.
 	growthStep = 256 << 10
 
-	// provenRounds is in how many round trips a window must have been used up, and
-	// provenBytes how much must have come, for a stream to be one that is read: what
-	// only fills the sockets' buffers stops before. On a short way many round trips
-	// do that; Linux has up to 4 MiB of a socket that is written to, and 6 of one
-	// that is not read (tcp_wmem and tcp_rmem of tcp(7)).
+	// provenRounds is in how many round trips a window must have been used up to
+	// be one of a stream that is read: what only fills a socket's buffer, which
+	// buf.LimitUnsent keeps small, stops before.
 	provenRounds = 6
-	provenBytes  = 16 << 20
 
 	// WindowMost is the largest window: 1.5 s at 350 Mbit/s.
 	WindowMost = 64 << 20
@@ -70,10 +67,12 @@ func (g *Growth) Renew(now time.Time, s *Stream, rtt time.Duration, free int) {
 		g.rounds, g.roundAt = g.rounds+1, now
 	}
 	most, step := g.bounds()
-	if g.rounds >= provenRounds && s.Received() >= provenBytes {
-		// A quarter is for others, in case that this one and more like it stop after all.
-		most = max(most, min((free-int(g.pool.size/4))/4*3, WindowMost))
+	// A little is for others in any case: this one, and more like it, may stop after all.
+	free -= int(g.pool.size / 64)
+	if g.rounds >= provenRounds {
+		most = max(most, min(free/4*3, WindowMost))
 	}
+	most = min(most, max(w, free))
 	if w = min(most, g.first+max(4*g.grown, step)); w > g.first+g.grown {
 		g.set(w)
 		s.SetWindow(w)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"relaymux/mux/buf"
 	"relaymux/mux/fd"
 	"relaymux/mux/wire"
 )
@@ -83,6 +84,8 @@ func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.
 	conn, err = n.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
 		n.dialFailed("dial failed", host, port, err)
+	} else {
+		buf.LimitUnsent(conn) // as in socks
 	}
 	return conn, min(time.Since(began), dialMost), err
 }

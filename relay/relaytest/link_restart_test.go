@@ -249,3 +249,30 @@ func TestStopWithoutALink(t *testing.T) {
 		time.Sleep(time.Second)
 	})
 }
+
+// TestHostile63_ClockJumps: the wall clock is set forth and back by a day, again and
+// again. To what goes on then nothing happens but that a few exchanges go again.
+func TestHostile63_ClockJumps(t *testing.T) {
+	everyCarriage(t, func(t *testing.T, c StackConfig) {
+		var machine sleeper
+		c.Mux = func(c *mux.Config) { c.Link.Wall = machine.wall }
+		virtual(t, c, func(t *testing.T, s *Stack) {
+			echo := s.serve(t, Echo)
+			a := open(t, s.Connect, echo)
+			ask(t, a, "hello")
+			count := s.exchanges()
+			for i := range 10 {
+				machine.slept.Store(int64((i%3 - 1)) * int64(24*time.Hour))
+				within(t, a, time.Minute)
+				if took := ask(t, a, "tick"); took > 3*rtt {
+					t.Errorf("jump %d: %v", i, took)
+				}
+				time.Sleep(20 * time.Second)
+			}
+			ask(t, open(t, s.Connect, echo), "new")
+			if n := count(); n > 100 {
+				t.Errorf("%d exchanges in 200 s", n)
+			}
+		})
+	})
+}
