@@ -9,6 +9,8 @@ BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle darwin/arm64 windows/amd64 freebsd/amd64
 RELEASES  = linux/amd64 linux/arm64 linux/armv7 linux/mipsle linux/386 darwin/arm64 darwin/amd64 windows/amd64
 FUZZTIME = 5m
+SMALL = ./mux ./mux/link ./mux/wire ./mux/buf ./mux/rule ./mux/fd ./socks/dns ./relay/account ./config
+LONG  = long_active long_disk long_idle long_inject long_memory long_procs long_slow long_storm long_suspend
 
 build:
 	$(BUILD) -o relaymux .
@@ -42,10 +44,23 @@ bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
 	go run ./relay/relaytest/cmd/relaybench -baseline testdata/bench/baseline.json
 
-# Long runs under faults: of the link alone, of the numbers, of everything.
-soak:
+# Tests of what runs on 32 bits too, by the processor itself.
+test-386:
+	CGO_ENABLED=0 GOARCH=386 go test -vet=off -short $(SMALL)
+
+# The same for routers, and the whole program for both. Needs qemu-user-static, and root.
+# qemu does not tell of datagrams that a socket had no room for.
+emulated: test-386 build
+	CGO_ENABLED=0 GOARCH=mipsle GOMIPS=softfloat go test -vet=off -short -timeout 30m -skip 'TestReadOverflow' \
+		-exec qemu-mipsel-static $(SMALL) ./mux/gso ./socks
+	sh .ci/e2e.sh long_emulated
+
+# Long runs under faults: of the link alone, of the numbers, of everything; then load and
+# failing system calls on the real binary, which need what make e2e needs.
+soak: build
 	RELAYMUX_SOAK=10m go test -run 'TestEveryByteOnce$$' -timeout 30m ./mux/link
 	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 60m -v ./relay/relaytest
+	sh .ci/e2e.sh $(LONG)
 
 # Takes guards out of the program, one by one, and sees that the test of each fails
 # then (testdata/hostile.md). About ten minutes.
@@ -80,4 +95,4 @@ dist:
 clean:
 	rm -rf relaymux dist
 
-.PHONY: build run test race fuzz e2e bench soak guards lint cross dist clean
+.PHONY: build run test test-386 emulated race fuzz e2e bench soak guards lint cross dist clean

@@ -8,17 +8,11 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"syscall"
 	"time"
 
+	"relaymux/mux/buf"
+	"relaymux/mux/fd"
 	"relaymux/mux/wire"
-)
-
-// The accept loop waits between failures, so that a process without file
-// descriptors neither exits nor spins.
-const (
-	minAcceptDelay = 5 * time.Millisecond
-	maxAcceptDelay = time.Second
 )
 
 // handshakeBuffer holds the longest SOCKS message: a SOCKS4a request of 8
@@ -30,59 +24,40 @@ const handshakeBuffer = 528
 // returns nil. Any other end is an error. It may be called for several
 // listeners at the same time.
 func (s *Server) Serve(ln net.Listener) error {
-	defer ln.Close()
-	if !s.addListener(ln) {
+	l := &listener{Listener: fd.Patient(ln, s.log), over: make(chan struct{})}
+	defer l.Close()
+	if !s.addListener(ln, l) {
 		return nil
 	}
 	defer s.removeListener(ln)
 	s.front.start()
 	via := addrPort(ln.Addr())
-
-	var delay time.Duration
 	for {
-		conn, err := ln.Accept()
+		conn, err := l.Accept()
 		switch {
 		case err == nil:
-			delay = 0
 			s.admit(conn, via)
 		case s.isClosing():
 			return nil
-		case isTransient(err):
-			delay = min(max(2*delay, minAcceptDelay), maxAcceptDelay)
-			s.stuck.Do(func() { s.log.Warn("cannot accept", "listener", ln.Addr().String(), "err", err) })
-			s.pause(delay)
 		default:
 			return fmt.Errorf("accepting on %s: %w", ln.Addr(), err)
 		}
 	}
 }
 
-// isTransient tells whether an error of Accept is about one connection or
-// about resources that come back, and not about the listener.
-func isTransient(err error) bool {
-	return slices.ContainsFunc([]error{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR,
-	}, func(e error) bool { return errors.Is(err, e) })
+// A listener is one that is being served.
+type listener struct {
+	net.Listener
+	over chan struct{} // closed when it takes nobody in any more
 }
 
-// pause waits for d or until Shutdown.
-func (s *Server) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.done:
-	}
-}
-
-func (s *Server) addListener(ln net.Listener) bool {
+func (s *Server) addListener(ln net.Listener, l *listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isClosing() {
 		return false
 	}
-	s.listeners[ln] = make(chan struct{})
+	s.listeners[ln] = l
 	if addr := addrPort(ln.Addr()); addr.IsValid() {
 		s.self = append(slices.Clip(s.self), addr)
 	}
@@ -92,7 +67,7 @@ func (s *Server) addListener(ln net.Listener) bool {
 func (s *Server) removeListener(ln net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.listeners[ln])
+	close(s.listeners[ln].over)
 	delete(s.listeners, ln)
 	if i := slices.Index(s.self[len(s.cfg.Self):], addrPort(ln.Addr())); i >= 0 {
 		i += len(s.cfg.Self)
@@ -108,10 +83,11 @@ func (s *Server) removeListener(ln net.Listener) {
 func (s *Server) Retire(ln net.Listener) {
 	ln.Close()
 	s.mu.Lock()
-	served := s.listeners[ln]
+	l := s.listeners[ln]
 	s.mu.Unlock()
-	if served != nil {
-		<-served
+	if l != nil {
+		l.Close()
+		<-l.over
 	}
 	via := addrPort(ln.Addr())
 	s.gate.retire(func(c *client) bool { return c.via == via })
@@ -127,8 +103,17 @@ func (s *Server) isClosing() bool {
 }
 
 // admit takes conn in, which came by the listener at via, or closes it when there are
-// too many.
+// too many, or too few descriptors for what it will ask for.
 func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
+	if fd.UsedUp(conn) {
+		conn.Close()
+		n := s.counts.refused.Add(1)
+		s.stuck.Do(func() {
+			s.log.Warn("too few file descriptors for more connections", "refused", n, "hint", fd.Hint)
+		})
+		return
+	}
+	buf.LimitUnsent(conn) // what nobody reads fills little, and so is soon noticed
 	c := &client{
 		Conn: conn, gate: s.gate, source: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr()).Addr(),
 		via: via, login: s.guard.needed(),

@@ -104,7 +104,7 @@ type Server struct {
 	done chan struct{} // closed, under mu, when Shutdown begins
 
 	mu        sync.Mutex
-	listeners map[net.Listener]chan struct{} // closed when nobody is taken in any more
+	listeners map[net.Listener]*listener // by what Serve was given
 	self      []netip.AddrPort
 }
 
@@ -130,7 +130,7 @@ func New(cfg Config) *Server {
 		silent:    rate.Sometimes{First: 1, Interval: complaintEvery},
 		runs:      sync.Pool{New: func() any { return newRun() }},
 		done:      make(chan struct{}),
-		listeners: make(map[net.Listener]chan struct{}),
+		listeners: make(map[net.Listener]*listener),
 		self:      cfg.Self,
 	}
 	s.cfg.Users = nil // the guard has their digests
@@ -171,7 +171,7 @@ func (s *Server) closeListeners() {
 		return
 	}
 	close(s.done)
-	for ln := range s.listeners {
+	for _, ln := range s.listeners {
 		ln.Close()
 	}
 }
@@ -179,7 +179,7 @@ func (s *Server) closeListeners() {
 // Stats are the numbers of a Server since its start.
 type Stats struct {
 	Open      int   // connections that count against MaxConns now
-	Refused   int64 // connections closed since MaxConns was reached
+	Refused   int64 // connections closed since MaxConns was reached, or descriptors were few
 	Garbage   int64 // connections that spoke nothing known or broke off
 	BadLogins int64 // wrong passwords
 	Panics    int64 // handlers that panicked

@@ -20,12 +20,16 @@ import checks_clients
 import checks_curl
 import checks_dante
 import checks_dash
+import checks_disk
+import checks_emulated
 import checks_firefox
 import checks_h3
 import checks_http
+import checks_inject
 import checks_life
 import checks_limits
 import checks_link
+import checks_load
 import checks_node
 import checks_package
 import checks_page
@@ -41,21 +45,24 @@ from origin import Origin
 from world import Tools, World, most_files
 
 
-MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_firefox, checks_h3, checks_http, checks_life, checks_limits, checks_link, checks_node, checks_package,
-           checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
+MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_dante, checks_dash, checks_disk, checks_emulated,
+           checks_firefox, checks_h3, checks_http, checks_inject, checks_life, checks_limits, checks_link, checks_load, checks_node,
+           checks_package, checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
 # What mostly waits, for relays and for limits, runs beside the others, and so do the
 # judges; what measures runs alone, when those have ended. Each has the processors
 # nearly to itself.
-WAITS = ("dns_listener", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
+WAITS = ("disk_", "dns_listener", "inject_", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
          "setup_proxy", "setup_worker", "stop_", "udp_relay")
 JUDGES = ("judge_",)
+# What runs only when asked for by name, as make soak does.
+LONG = "long_"
 MEASURES = ("gso_", "idle_connections", "pac_shards", "path_", "udp_many")
 
 
 def main(arguments):
     relaymux, relayemu, *wanted = arguments
-    checks = [check for module in MODULES for check in module.CHECKS if not wanted or any(part in check[0].__name__ for part in wanted)]
+    checks = [check for module in MODULES for check in module.CHECKS if chosen(check[0].__name__, wanted)]
     most_files()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]  # of the machine: all traffic here is on loopback
@@ -71,6 +78,13 @@ def main(arguments):
     failed += run(relaymux, relayemu, measures)
     print(f"{len(checks) - failed} passed, {failed} failed")
     return 1 if failed or not checks else 0
+
+
+def chosen(name, wanted):
+    """Whether a check is to run: all but the long ones, or those of which a part is named."""
+    if not wanted:
+        return not name.startswith(LONG)
+    return any(part in name for part in wanted)
 
 
 def run(relaymux, relayemu, checks):

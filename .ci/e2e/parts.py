@@ -9,14 +9,15 @@ class Node:
     """relaymux node, with a secret for each of its clients. It can be killed, and
     be started again on its port."""
 
-    def __init__(self, world, clients, reap, tls=False):
-        self.world, self.reap, self.key, self.tls = world, reap, world.secret(), tls
+    def __init__(self, world, clients, reap, tls=False, limit_files=None):
+        self.world, self.reap, self.key, self.tls, self.files = world, reap, world.secret(), tls, limit_files
         self.secrets = {name: world.secret() for name in clients}
         self.address = "127.0.0.1:0"
         self.start()
 
     def start(self):
         argv = self.world.with_hosts([self.world.tools.relaymux, "node", "--config", self.write()])
+        argv = self.world.limited(argv, self.files)
         self.program = self.world.start(argv, "node")
         (self.address,) = self.program.find(r'"msg":"node listens","address":"([^"]+)"')
 

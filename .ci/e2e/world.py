@@ -108,6 +108,7 @@ class World:
     def __init__(self, tools, origin, directory):
         self.tools, self.origin, self.directory = tools, origin, directory
         self.programs, self.secrets = [], []
+        self.environ = {}  # of all programs that are started
         self.hosts = HOSTS  # that the node knows
         os.makedirs(directory)
 
@@ -156,7 +157,7 @@ class World:
 
     def start(self, argv, name, environ=None):
         clean = {"PATH": os.environ["PATH"], "HOME": self.directory}
-        program = Program(argv, self.directory, f"{len(self.programs)}-{name}", {**clean, **(environ or {})})
+        program = Program(argv, self.directory, f"{len(self.programs)}-{name}", {**clean, **self.environ, **(environ or {})})
         self.programs.append(program)
         return program
 
@@ -172,21 +173,25 @@ class World:
         shell = 'ip link set lo up; trap "kill \\$!; exit 0" TERM; "$@" & echo namespace ready; wait'
         return Namespace(self.start(["unshare", "--net", "sh", "-c", shell, "sh", *argv], name))
 
+    @staticmethod
+    def limited(argv, files):
+        """argv with so many file descriptors, if that is to be limited."""
+        return ["prlimit", f"--nofile={files}", *argv] if files else argv
+
     def embedded(self, limit_files=None, hosts=False, ports=1, **environ):
         """relaymux run without a config: the node is in the same process.
         Returns it and the proxy's host:port."""
         argv = [self.tools.relaymux, "run", "--proxy", ",".join(["127.0.0.1:0"] * ports), *ADMIN]
         if hosts:
             argv = self.with_hosts(argv)
-        if limit_files:
-            argv = ["prlimit", f"--nofile={limit_files}", *argv]
+        argv = self.limited(argv, limit_files)
         environ["RELAYMUX_NODE_EGRESS_ALLOW_PRIVATE"] = "true"  # the origin is on loopback
         program = self.start(argv, "run", environ)
         return program, proxy_of(program)
 
-    def node(self, clients=("e2e",), reap="180s", tls=False):
+    def node(self, clients=("e2e",), reap="180s", tls=False, limit_files=None):
         """relaymux node, which those may make links with."""
-        return Node(self, clients, reap, tls)
+        return Node(self, clients, reap, tls, limit_files)
 
     def emulator(self, node, scripts=(), workers=(), round_trip=ROUND_TRIP):
         """Scripts and workers in front of a node."""
@@ -197,7 +202,7 @@ class World:
         environ = {"RELAYEMU_AUTH_KEY": key, "RELAYEMU_TUNNEL_KEY": node.key}
         return Emulator(self.start(argv, "relayemu", environ), key, scripts, self.tools.certificate)
 
-    def proxy(self, deployments, secret=None, host="127.0.0.1", users="[]", grace="120s", flags=(), connect="optimistic"):
+    def proxy(self, deployments, secret=None, host="127.0.0.1", users="[]", grace="120s", flags=(), connect="optimistic", limit_files=None):
         """relaymux run through deployments, over the link if there is a secret.
         Returns it and its host:port."""
         link = f'[link]\nsecret = "{secret}"\ngrace = "{grace}"\n' if secret else ""
@@ -210,7 +215,7 @@ connect = "{connect}"
 [state]
 dir = "{name}-state"
 {link}{deployments}""")
-        program = self.start([self.tools.relaymux, "run", "--config", config, *ADMIN, *flags], "run")
+        program = self.start(self.limited([self.tools.relaymux, "run", "--config", config, *ADMIN, *flags], limit_files), "run")
         return program, proxy_of(program)
 
     def direct(self, host="127.0.0.1", users="[]"):

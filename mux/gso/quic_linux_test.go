@@ -50,6 +50,7 @@ func TestQUICErrno(t *testing.T) {
 		{unix.EIO, true, stats.FallbackDevice},
 		{unix.ENOBUFS, true, stats.Fallbacks},
 		{unix.ENOBUFS, false, stats.Fallbacks},
+		{unix.EIO, false, stats.Fallbacks}, // of which quic-go must not hear
 	} {
 		t.Run(c.errno.Error(), func(t *testing.T) {
 			st := new(stats.UDP)

@@ -50,14 +50,16 @@ func (c *quicConn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err
 	return len(b), len(oob), nil
 }
 
-// sendOne sends one datagram. What the system has no buffer for is lost, as it may
-// be anywhere on the way: that is no reason to end a connection.
+// sendOne sends one datagram. What the system has no buffer for, or the device fails
+// to send, is lost, as it may be anywhere on the way: that is no reason to end a
+// connection. And quic-go must never hear of EIO where it asked for no segments: it
+// would send nothing, for ever (v0.65, sconn.Write).
 func (c *quicConn) sendOne(b, oob []byte, to *net.UDPAddr) error {
 	err := c.try(b, oob, to)
 	switch {
 	case err == nil:
 		c.o.Stats.Sent.Add(1, len(b))
-	case noBuffers(err):
+	case noBuffers(err), errors.Is(err, unix.EIO):
 		c.o.Stats.Drop(stats.DropSocket, 1)
 		return nil
 	}

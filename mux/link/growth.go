@@ -36,8 +36,8 @@ const (
 	growthStep = 256 << 10
 
 	// provenRounds is in how many round trips a window must have been used up to
-	// be one of a stream that is read: what only fills a socket's buffer stops
-	// before.
+	// be one of a stream that is read: what only fills a socket's buffer, which
+	// buf.LimitUnsent keeps small, stops before.
 	provenRounds = 6
 
 	// WindowMost is the largest window: 1.5 s at 350 Mbit/s.
@@ -67,9 +67,12 @@ func (g *Growth) Renew(now time.Time, s *Stream, rtt time.Duration, free int) {
 		g.rounds, g.roundAt = g.rounds+1, now
 	}
 	most, step := g.bounds()
+	// A little is for others in any case: this one, and more like it, may stop after all.
+	free -= int(g.pool.size / 64)
 	if g.rounds >= provenRounds {
 		most = max(most, min(free/4*3, WindowMost))
 	}
+	most = min(most, max(w, free))
 	if w = min(most, g.first+max(4*g.grown, step)); w > g.first+g.grown {
 		g.set(w)
 		s.SetWindow(w)

@@ -11,7 +11,7 @@ func TestGrowth(t *testing.T) {
 		first = 256 << 10
 		size  = 64 << 20
 		rtt   = time.Second
-		free  = 30 << 20
+		free  = 42 << 20
 	)
 	now := time.Unix(1e9, 0)
 	pool := NewPool(size)
@@ -53,8 +53,9 @@ func TestGrowth(t *testing.T) {
 			t.Errorf("round %d: %d, want %d", round, w, first+want)
 		}
 	}
-	if w := read(other, other.s.Window(), 0); w != free/4*3 {
-		t.Errorf("proven: %d, want %d", w, free/4*3)
+	read(other, other.s.Window(), 0) // by four times, no more
+	if w, want := read(other, other.s.Window(), 0), (free-size/64)/4*3; w != want {
+		t.Errorf("proven: %d, want %d", w, want)
 	}
 	alone.g.Release()
 	alone.g.Release()
@@ -75,5 +76,29 @@ func TestGrowth(t *testing.T) {
 	}
 	if left := 4*size - int(pool.promised.Load()); left < size/10 {
 		t.Errorf("a hundred leave %d", left)
+	}
+}
+
+// TestHostile82_ReadersThatStop: downloads that were read and stop one after the other had
+// large windows. There is still something left for others.
+func TestHostile82_ReadersThatStop(t *testing.T) {
+	const first, size = 32 << 10, 24 << 20            // the first is as small as that when little is free
+	for _, each := range []int{10 << 20, 100 << 20} { // bytes that are read before
+		now, rtt := time.Unix(1e9, 0), time.Millisecond
+		pool, c, held := NewPool(size), NewConn(Config{Client: true}, nil), 0
+		for range 10 {
+			s := c.Open("h", 1, false, false, first)
+			g := pool.Grow(first)
+			for i := &s.in; int(i.next) < each; {
+				i.next += uint64(s.Window())
+				i.highest, i.consumed = i.next, i.next
+				now = now.Add(rtt)
+				g.Renew(now, s, rtt, size-held)
+			}
+			held = min(held+s.Window(), size) // it is full of what nobody reads
+		}
+		if left := size - held; left < first {
+			t.Errorf("10 that stop after %d bytes leave %d", each, left)
+		}
 	}
 }

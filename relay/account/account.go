@@ -21,6 +21,7 @@ type Account struct {
 	mu     sync.Mutex
 	walls  time.Time // the latest time that was handed in, by the wall clock, and
 	monos  time.Time // by the other; zero: none was
+	behind int64     // seconds that the wall clock was set back by, and not forth again
 	quota  int       // attempts per window; 0: no quota
 	window window
 	slots  slots
@@ -42,20 +43,30 @@ func (a *Account) configure(slots, quota int) {
 	a.slots.most, a.quota = max(1, slots), max(0, quota)
 }
 
-// lock makes the window that of now. Who calls it unlocks a.mu. What the wall clock was
-// set back by since the last time the window is set back by, too: what is left of it,
-// and until the next probe, stays the same. A clock that was set forward looks like a
-// machine that slept.
+// lock makes the window that of now. Who calls it unlocks a.mu.
 func (a *Account) lock(now time.Time) {
 	a.mu.Lock()
 	wall := now.Round(0)
-	if back := now.Sub(a.monos) - wall.Sub(a.walls); !a.monos.IsZero() && back >= time.Second {
-		a.window.shift(int64(back / time.Second))
+	if !a.monos.IsZero() {
+		a.follow(int64((wall.Sub(a.walls) - now.Sub(a.monos)) / time.Second))
 	}
 	a.walls, a.monos = wall, now
+	if a.window.begin > now.Unix() { // by the file's clock, of which the same is true
+		a.follow(now.Unix() - a.window.begin)
+	}
 	if a.window.roll(now.Unix()) {
 		a.written = 0 // the file has another window
 	}
+}
+
+// follow moves the window with the wall clock, which was set forth by so many seconds, or
+// back: what is left of it, and until the next probe, stays the same. Only a clock that is
+// ahead of all that was seen of it looks like a machine that slept. So that of a router without
+// a battery, which is years behind until the network tells the time, loses no count.
+func (a *Account) follow(by int64) {
+	by = min(by, a.behind)
+	a.behind -= by
+	a.window.shift(by)
 }
 
 // Spend counts an attempt, at the moment that it leaves.

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +12,7 @@ const day = 24 * time.Hour
 // setBack makes it so that until now the wall clock was ahead by so much.
 func (a *Account) setBack(by time.Duration) {
 	a.walls = a.walls.Add(by)
-	a.window.begin += int64(by / time.Second)
-	if a.window.probe > 0 {
-		a.window.probe += int64(by / time.Second)
-	}
+	a.window.shift(int64(by / time.Second))
 }
 
 // TestHostile63_ClockSetBack: by seconds, a day, or ten years, in the middle of a window
@@ -72,6 +70,46 @@ func TestHostile63_ClockSetForward(t *testing.T) {
 			t.Errorf("%d used, or no probe", a.Used(now))
 		}
 	})
+}
+
+// TestHostile63_ClockSetBackAndForth: what was counted before, and meanwhile, counts until
+// the window ends, as if nothing had been; also where the clock of a machine that has just
+// started is behind that of the file.
+func TestHostile63_ClockSetBackAndForth(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, day, 3650 * day} {
+		synctest.Test(t, func(t *testing.T) {
+			a, began := inMemory(30, 1000), time.Now()
+			spend(a, began, 300)
+			time.Sleep(time.Hour)
+			a.setBack(by)
+			spend(a, time.Now(), 10)
+			_, text, _ := strings.Cut(a.ledger.text(time.Now(), false), "\n")
+			again := inMemory(30, 1000)
+			again.ledger.parse(text) // a program that is started while the clock is behind
+			if n, end := again.Used(time.Now()), again.Resets(time.Now()); n != 310 || end.Sub(began.Add(Window)).Abs() > time.Second {
+				t.Errorf("%v back, started anew: %d used, until %v", by, n, end)
+			}
+			a.setBack(-by)
+			if n, end := a.Used(time.Now()), a.Resets(time.Now()); n != 310 || end.Sub(began.Add(Window)).Abs() > time.Second {
+				t.Errorf("%v back and forth: %d used, until %v", by, n, end)
+			}
+			a.setBack(-by) // further forth than it ever was
+			if n := a.Used(time.Now()); (n == 0) != (by >= Window) {
+				t.Errorf("%v forth: %d used", by, n)
+			}
+
+			b := inMemory(30, 1000)
+			b.window = window{begin: time.Now().Add(by).Unix(), used: 7}
+			if n, end := b.Used(time.Now()), b.Resets(time.Now()); n != 7 || end.Sub(time.Now().Add(Window)).Abs() > time.Second {
+				t.Errorf("%v behind at the start: %d used, until %v", by, n, end)
+			}
+			time.Sleep(time.Hour)
+			b.setBack(-by)
+			if n, end := b.Used(time.Now()), b.Resets(time.Now()); n != 7 || end.Sub(time.Now().Add(Window-time.Hour)).Abs() > time.Second {
+				t.Errorf("%v behind at the start, set right: %d used, until %v", by, n, end)
+			}
+		})
+	}
 }
 
 // TestHostile63_ClockOfTheFile: what was written by a clock that was ahead by a day, with

@@ -21,14 +21,11 @@ type window struct {
 	probe int64 // with a limit: from then on one attempt may see whether it still holds
 }
 
-// roll ends the window whose time is over, and reports whether it did. One that
-// begins in the future was begun by a clock that was wrong, so it begins now:
-// then it is too long by a day at most.
+// roll ends the window whose time is over, and reports whether it did.
 func (w *window) roll(now int64) bool {
 	if w.begin == 0 {
 		return false
 	}
-	w.shift(max(0, w.begin-now))
 	if now-w.begin < windowSeconds {
 		return false
 	}
@@ -36,12 +33,14 @@ func (w *window) roll(now int64) bool {
 	return true
 }
 
-// shift sets the window's times back by so many seconds.
-func (w *window) shift(back int64) {
+// shift sets the window's times forth by so many seconds, or back.
+func (w *window) shift(by int64) {
 	if w.begin > 0 {
-		w.begin = max(1, w.begin-back)
+		w.begin = max(1, w.begin+by)
 	}
-	w.probe = max(0, w.probe-back)
+	if w.probe > 0 {
+		w.probe = max(1, w.probe+by)
+	}
 }
 
 // open begins a window, if there is none.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"relaymux/config"
+	"relaymux/mux/fd"
 	"relaymux/mux/gso"
 )
 
@@ -203,7 +204,7 @@ func egressLeg(e *config.Egress) Leg {
 func filesLeg(streams int) Leg {
 	const others = 256
 	l := Leg{Name: LegFiles, Status: OK, Detail: "no limit is known here"}
-	limit, ok := fileLimit()
+	limit, ok := fd.Limit()
 	if !ok {
 		return l
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"relaymux/mux/buf"
+	"relaymux/mux/fd"
 	"relaymux/mux/wire"
 )
 
@@ -65,7 +67,10 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 		return nil, err
 	}
 	var tried6 atomic.Pointer[time.Time]
-	nd := net.Dialer{Resolver: d.resolver, FallbackDelay: d.families.lead(), Control: func(network, address string, _ syscall.RawConn) error {
+	nd := net.Dialer{Resolver: d.resolver, FallbackDelay: d.families.lead(), Control: func(network, address string, raw syscall.RawConn) error {
+		if fd.UsedUpBy(raw) { // the rest is for clients, to hear why
+			return syscall.EMFILE
+		}
 		if network == "tcp6" {
 			now := time.Now()
 			tried6.CompareAndSwap(nil, &now)
@@ -91,10 +96,23 @@ func (n *Node) dialTCP(ctx context.Context, use *clientUse, host string, port ui
 	began := time.Now()
 	conn, err = n.dialer.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 	if err != nil {
-		n.log.Debug("dial failed", "host", host, "port", port, "err", err)
-		n.count.dialFailures.Add(1)
+		n.dialFailed("dial failed", host, port, err)
+	} else {
+		buf.LimitUnsent(conn) // as in socks
 	}
 	return conn, min(time.Since(began), dialMost), err
+}
+
+// dialFailed counts a dial that failed, and has the log say so: aloud if it is no
+// target's fault.
+func (n *Node) dialFailed(what, host string, port uint16, err error) {
+	n.log.Debug(what, "host", host, "port", port, "err", err)
+	n.count.dialFailures.Add(1)
+	if fd.IsShort(err) {
+		n.short.Do(func() {
+			n.log.Warn("too few file descriptors or too little memory for more connections", "err", err, "hint", fd.Hint)
+		})
+	}
 }
 
 // dial is the goroutine that connects the session.

@@ -17,6 +17,9 @@ import (
 	"relaymux/mux/secret"
 )
 
+// shortEvery is the shortest time between two log lines about what the machine lacks.
+const shortEvery = 10 * time.Second
+
 // A Node is the exit. It is an http.Handler; Server gives it a listener.
 type Node struct {
 	keySum      [sha256.Size]byte
@@ -37,7 +40,8 @@ type Node struct {
 	sockets udpSockets // TCP has the rest of the sessions to itself
 	began   time.Time
 	visits  visits
-	refused visits // likewise: strangers must not crowd out what is said of clients
+	refused visits         // likewise: strangers must not crowd out what is said of clients
+	short   rate.Sometimes // likewise, of dials that fail for want of descriptors
 
 	downloads *buf.Budget // what targets sent
 	uploads   *buf.Budget // what they have not read yet
@@ -79,6 +83,7 @@ func New(c Config) (*Node, error) {
 		began:       time.Now(),
 		visits:      newVisits(),
 		refused:     newVisits(),
+		short:       rate.Sometimes{First: 1, Interval: shortEvery},
 		log:         c.Log,
 		table:       newTable(c.Streams),
 	}

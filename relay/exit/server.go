@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"relaymux/mux/buf"
+	"relaymux/mux/fd"
 )
 
 // Limits of the listener. A request's body and answer have theirs in body.go
@@ -88,7 +89,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		defer close(stopped)
 		s.stop()
 	})
-	err := s.serve(ln)
+	err := s.serve(fd.Patient(ln, s.node.log))
 	if !release() {
 		<-stopped
 	} else if s.quic != nil {

@@ -275,3 +275,20 @@ func TestSuitesOfTLS12(t *testing.T) {
 		}
 	}
 }
+
+// TestHostile81_DialEMFILE: that the node has no descriptors for targets is in its log,
+// once for many, and what a client is told names it.
+func TestHostile81_DialEMFILE(t *testing.T) {
+	var log strings.Builder
+	r := newRig(t, Config{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	for _, host := range []string{"full.test", "full.test", "refused.test", "full.test"} {
+		if _, _, err := r.node.dialTCP(t.Context(), r.node.keyUse, host, 443); err == nil {
+			t.Errorf("%s was reached", host)
+		} else if host == "full.test" && outcome(err) != "too many open files" {
+			t.Errorf("the client is told %q", outcome(err))
+		}
+	}
+	if n := strings.Count(log.String(), "too few file descriptors"); n != 1 || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("%d warnings:\n%s", n, log.String())
+	}
+}

@@ -113,8 +113,7 @@ func (u *udpSocket) dial(host string, port uint16) {
 		u.node.count.dials.Add(1)
 		conn, err := u.node.dialer.DialContext(ctx, "udp", net.JoinHostPort(host, strconv.Itoa(int(port))))
 		if err != nil {
-			u.node.log.Debug("udp dial failed", "host", host, "port", port, "err", err)
-			u.node.count.dialFailures.Add(1)
+			u.node.dialFailed("udp dial failed", host, port, err)
 			u.fail(err)
 			u.finish()
 			return

@@ -1,14 +1,17 @@
 package h3
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,4 +286,37 @@ func TestPulse(t *testing.T) {
 		none.sent()
 		none.stop()
 	})
+}
+
+// A faultySocket is one of which the system sends nothing any more, once it is faulty.
+type faultySocket struct {
+	*net.UDPConn
+	faulty *atomic.Bool
+}
+
+func (s faultySocket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (int, int, error) {
+	if s.faulty.Load() {
+		return 0, 0, &net.OpError{Op: "write", Net: "udp", Err: os.NewSyscallError("sendmsg", syscall.ECONNREFUSED)}
+	}
+	return s.UDPConn.WriteMsgUDP(b, oob, to)
+}
+
+// TestHostile76_SocketFails: what the system says of the socket of a connection that has
+// been made ends it, and the way over UDP, lest the next one be made that ends like it.
+func TestHostile76_SocketFails(t *testing.T) {
+	b := newBoth(t, echo, echo)
+	var faulty atomic.Bool
+	b.auto.udp.pool.dialer.config.Listen = func(context.Context) (net.PacketConn, error) {
+		socket, err := net.ListenUDP("udp", nil)
+		return faultySocket{socket, &faulty}, err
+	}
+	b.must(true)
+	b.came(1, 0)
+	faulty.Store(true)
+	_ = b.say(true) // it may be lost with its connection
+	faulty.Store(false)
+	b.must(true)
+	if b.goes("2", 1); b.auto.OverUDP() {
+		t.Error("UDP is trusted at once")
+	}
 }

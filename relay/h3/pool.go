@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -256,13 +257,24 @@ func (p *pool) dial(ctx context.Context, d *dialing, early bool) {
 			c.watch(p.yield, func(why error) { p.giveUp(c, why) })
 		}
 		context.AfterFunc(c.quic.Context(), func() {
-			if yielded(context.Cause(c.quic.Context())) {
+			switch why := context.Cause(c.quic.Context()); {
+			case yielded(why):
 				p.giveUp(c, errLossy)
+			case isOfSocket(why):
+				p.giveUp(c, why)
+			default:
+				p.drop(c)
 			}
-			p.drop(c)
 		})
 	}
 	close(d.done)
+}
+
+// isOfSocket tells whether a connection has ended for what the system says of its socket:
+// another one, which may well be made, would soon end like this.
+func isOfSocket(err error) bool {
+	_, is := errors.AsType[*net.OpError](err)
+	return is && !errors.Is(err, net.ErrClosed)
 }
 
 // giveUp has c take no more requests, for there is a better way, and ends those of it

@@ -24,17 +24,17 @@ var mayImport = map[string][]string{
 	"config":                         {"mux/rule", "mux/secret"},
 	"config/environ":                 {"config"},
 	"config/setup":                   {"config", "relay/script", "socks/pac"}, // leaves: the texts that it fills in
-	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/stats"},
 	"socks/dns":                      {"mux/rule"},
 	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
-	"socks/dash":                     {"mux", "mux/secret", "mux/stats", "relay", "socks/pac"},
+	"socks/dash":                     {"mux", "mux/fd", "mux/secret", "mux/stats", "relay", "socks/pac"},
 	"socks/pac":                      {},
 	"socks/dash/top":                 {"socks/dash"},
 	"mux":                            {"mux/link", "mux/secret", "mux/wire", "mux/buf", "mux/stats", "relay", "relay/account"},
-	"relay/exit":                     {"mux/link", "mux/rule", "mux/secret", "mux/wire", "mux/gso", "mux/buf", "mux/stats"},
+	"relay/exit":                     {"mux/link", "mux/rule", "mux/secret", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/stats"},
 	"relay/account":                  {},
-	"relay/doctor":                   {"config", "mux", "mux/gso", "mux/link", "mux/secret", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but config/daemon imports it
-	"relay/tune":                     {"config", "mux", "mux/link", "mux/secret", "mux/stats", "mux/wire", "relay", "relay/account"},           // likewise
+	"relay/doctor":                   {"config", "mux", "mux/fd", "mux/gso", "mux/link", "mux/secret", "mux/wire", "relay", "relay/fronted", "relay/h3"}, // a command: nothing but config/daemon imports it
+	"relay/tune":                     {"config", "mux", "mux/link", "mux/secret", "mux/stats", "mux/wire", "relay", "relay/account"},                     // likewise
 	"relay/fronted":                  {"mux/buf", "mux/secret", "relay"},
 	"relay/h3":                       {"mux/buf", "mux/gso", "relay", "relay/fronted"},
 	"relay/script":                   {"mux/secret"},
@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"mux/wire":                       {},
 	"mux/gso":                        {"mux/buf", "mux/stats"},
 	"mux/buf":                        {},
+	"mux/fd":                         {},
 	"mux/stats":                      {},
 }
 
@@ -88,7 +89,7 @@ var home = map[string][]string{
 	"charm.land/lipgloss/v2":                  {"socks/dash/top"},
 	"golang.org/x/sys/cpu":                    {"mux/link"},
 	"golang.org/x/term":                       {"config/command"},
-	"golang.org/x/time/rate":                  {"socks", "socks/dns", "socks/route", "relay/exit"},
+	"golang.org/x/time/rate":                  {"mux/fd", "socks", "socks/dns", "socks/route", "relay/exit"},
 	"golang.org/x/sys/unix":                   {"mux/gso"},
 	"golang.org/x/sys/windows":                {"mux/wire"},
 	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},

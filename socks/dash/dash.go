@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"relaymux/mux"
+	"relaymux/mux/fd"
 	"relaymux/mux/secret"
 	"relaymux/mux/stats"
 )
@@ -129,7 +130,7 @@ func New(c Config, proxy Proxy) (*Server, error) {
 // Serve serves ln, which it closes, until Close. Another end is told to the log: the
 // proxy goes on without.
 func (s *Server) Serve(ln net.Listener) {
-	if err := s.http.Serve(limit(ln, connsMost)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(limit(fd.Patient(ln, s.Log), connsMost)); !errors.Is(err, http.ErrServerClosed) {
 		s.Log.Error("the admin page has ended", "listener", ln.Addr().String(), "err", err)
 	}
 }

@@ -1,11 +1,11 @@
 //go:build unix
 
-package doctor
+package fd
 
 import "syscall"
 
-// fileLimit is how many descriptors this process may have.
-func fileLimit() (uint64, bool) {
+// Limit is how many descriptors this process may have, false if that is not known.
+func Limit() (uint64, bool) {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
 		return 0, false
