@@ -81,6 +81,7 @@ func (n *Node) dialTCP(ctx context.Context, host string, port uint16) (conn net.
 		n.log.Debug("dial failed", "host", host, "port", port, "err", err)
 		n.count.dialFailures.Add(1)
 	}
+	linger(conn, byRST)
 	return conn, min(time.Since(began), dialMost), err
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,12 +111,6 @@ func open(t testing.TB, dial Dialer, addr string) net.Conn {
 	return c
 }
 
-// reset closes c by RST.
-func reset(c net.Conn) {
-	_ = c.(interface{ SetLinger(sec int) error }).SetLinger(0)
-	_ = c.Close()
-}
-
 // An arrival is what a reader got, and how it ended.
 type arrival struct {
 	Received
@@ -151,11 +144,6 @@ func (a arrival) wantPart(t testing.TB, who string, seed uint64, size int64) {
 	case a.Bytes > size || a.SHA256 != sum(noise(seed, a.Bytes)).SHA256:
 		t.Errorf("%s got %d bytes that are not those that were sent", who, a.Bytes)
 	}
-}
-
-// isReset reports whether err says that the peer ended the connection by RST.
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // send writes noise(seed, size) and ends the sending.

@@ -220,7 +220,7 @@ func (s *Stack) startRelay() error {
 	scheme := "http"
 	if s.config.TLS && s.config.Scripts == 0 {
 		scheme = "https"
-		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
+		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{Certificate()}})
 	}
 	s.parts.Go(func() error { return ServeRelay(s.ctx, ln, s.Relay) })
 	for _, id := range s.Relay.config.Deployments {
@@ -242,8 +242,8 @@ func (s *Stack) startRelay() error {
 	return nil
 }
 
-// testCertificate is one that nobody trusts.
-func testCertificate() tls.Certificate {
+// Certificate is one that nobody trusts.
+func Certificate() tls.Certificate {
 	s := httptest.NewTLSServer(nil)
 	defer s.Close()
 	return s.TLS.Certificates[0]
