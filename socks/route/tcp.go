@@ -32,6 +32,7 @@ func (r *Router) direct(ctx context.Context, req *socks.Request) {
 	r.began()
 	defer r.ended()
 	j := &joint{app: app, target: target}
+	j.linger(0) // until both have ended well, and also if this process is killed
 	if !r.enter(j) {
 		j.abort()
 		return
@@ -69,7 +70,6 @@ type joint struct {
 // run moves bytes until both directions have ended. Each ends alone, as TCP does it;
 // what ends otherwise is reset on both sides, lest it look like a whole answer.
 func (j *joint) run(early []byte) {
-	j.linger(0) // also if this process is killed
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, err := j.target.Write(early)
