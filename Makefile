@@ -9,6 +9,7 @@ BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle darwin/arm64 windows/amd64 freebsd/amd64
 RELEASES  = linux/amd64 linux/arm64 linux/armv7 linux/mipsle linux/386 darwin/arm64 darwin/amd64 windows/amd64
 FUZZTIME = 30s
+SOAK     = 1h
 
 build:
 	$(BUILD) -o relaymux .
@@ -41,10 +42,13 @@ bench:
 	go test -run '^$$' -bench . -benchtime 1s ./...
 	go run ./relay/relaytest/cmd/relaybench -baseline testdata/bench/baseline.json
 
-# Long runs under faults: of the link alone, of the numbers, of everything.
+# Long runs under faults: of the link alone; every fault on every wire, by every
+# carriage, under every traffic; then the program as processes, in real time, for SOAK
+# (make soak SOAK=24h). Each says its seed, with which it is run again.
 soak:
 	RELAYMUX_SOAK=10m go test -run 'TestEveryByteOnce$$' -timeout 30m ./mux/link
-	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 60m -v ./relay/relaytest
+	RELAYMUX_MATRIX=all go test -count=1 -run 'TestMatrix$$' -timeout 60m -v ./relay/relaytest
+	go run ./relay/relaytest/cmd/soak -time $(SOAK)
 
 lint:
 	sh .ci/lint.sh

@@ -50,9 +50,9 @@ type App struct {
 type errand struct {
 	Number   uint64
 	Up, Down int64         // bytes
-	Pieces   int64         // in which they come, each way
+	Pieces   int64         // in which they come, each way; with After only up
 	Pause    time.Duration // between these
-	After    bool          // Down begins when Up is whole
+	After    bool          // Down begins when Up is whole, and comes at once
 }
 
 // The seeds of its bytes.
@@ -79,15 +79,15 @@ func (h *Host) Visit(ctx context.Context, app App, errands ...errand) bool {
 	}
 	defer c.Close()
 	for i := range errands {
-		if err := h.do(c, &errands[i]); err != nil {
-			h.lose(err, began, &errands[i])
+		if heard, err := h.do(c, &errands[i]); err != nil {
+			h.lose(err, began, heard || i > 0, &errands[i])
 			reset(c) // a FIN would tell the target that this was all
 			return false
 		}
 	}
 	closeWrite(c)
 	if n, err := io.Copy(io.Discard, c); n > 0 || err != nil {
-		h.lose(err, began, &errands[len(errands)-1])
+		h.lose(err, began, true, &errands[len(errands)-1])
 		if n > 0 {
 			h.Fault("%d bytes after the end of %+v", n, errands)
 		}
@@ -99,47 +99,62 @@ func (h *Host) Visit(ctx context.Context, app App, errands ...errand) bool {
 
 // lose counts a connection that ended early, by err. Only a reset says so to whoever
 // reads: an end before all was there, or none at all, is a fault.
-func (h *Host) lose(err error, began time.Time, e *errand) {
-	if h.Excuse != nil && h.Excuse(began) {
+//
+// heard says that something had come back: else it was never more than an attempt, which a
+// proxy gives up that has no way for so long.
+func (h *Host) lose(err error, began time.Time, heard bool, e *errand) {
+	switch {
+	case h.Excuse != nil && h.Excuse(began):
 		h.Ended.Add(1)
-	} else {
+	case !heard && time.Since(began) <= attemptMost:
+		h.Refused.Add(1)
+		h.keep(&h.losses, "%+v, begun %v before, was refused: %v", *e, time.Since(began).Round(time.Millisecond), err)
+	default:
 		h.Lost.Add(1)
+		h.keep(&h.losses, "the app of %+v, begun %v before: %v", *e, time.Since(began).Round(time.Millisecond), err)
 	}
 	if !isReset(err) && !errors.Is(err, net.ErrClosed) {
-		h.Fault("the app of %+v: %v, not a reset", *e, err)
+		h.Fault("the app of %+v, begun %v before: %v, not a reset", *e, time.Since(began).Round(time.Millisecond), err)
 	}
 }
 
-// do is the application's side of an errand.
-func (h *Host) do(c net.Conn, e *errand) error {
+// attemptMost is when a connection has been made or has not.
+const attemptMost = 31 * time.Second
+
+// do is the application's side of an errand. It says whether anything came back.
+func (h *Host) do(c net.Conn, e *errand) (heard bool, err error) {
 	e.Number = h.number.Add(1)
 	x := new(transit)
 	h.errands.Store(e.Number, x)
 	defer func() {
 		h.errands.Delete(e.Number)
-		h.stalled(&x.up)
-		h.stalled(&x.down)
+		h.stalled(&x.up, "up of", *e)
+		h.stalled(&x.down, "down of", *e)
 	}()
 	_ = c.SetDeadline(time.Now().Add(h.Patience + time.Duration(e.Pieces)*e.Pause))
 	x.up.put(1)
 	if err := binary.Write(c, binary.BigEndian, e); err != nil {
-		return err
+		return false, err
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- e.send(c, e.upSeed(), e.Up, &x.up) }()
-	err := h.compare(c, e.downSeed(), e.Down, &x.down)
+	err = h.compare(c, e.downSeed(), e.Down, &x.down)
+	heard = x.down.any()
 	if err != nil {
+		x.up.end()
+		x.down.end()
 		_ = c.SetDeadline(time.Now()) // the other way would last
 	}
-	return firstOf(err, <-sent)
+	return heard, endOf(err, <-sent)
 }
 
-// firstOf is the first of two errors that says something of the connection's end.
-func firstOf(read, write error) error {
-	if read != nil {
-		return read
+// endOf is how a connection ended, by how a read and a write did. A system tells of a
+// reset once: whoever reads after a write has heard of it reads an end.
+func endOf(read, write error) error {
+	if read == nil || errors.Is(read, io.EOF) && isReset(write) {
+		return write
 	}
-	return write
+	return read
 }
 
 // serve is the target's side of a connection.
@@ -169,28 +184,36 @@ func (h *Host) answer(c net.Conn, e *errand) bool {
 	}
 	x.up.came(1)
 	sent := make(chan error, 1)
-	send := func() { sent <- e.send(c, e.downSeed(), e.Down, &x.down) }
+	down := *e
+	if down.After {
+		down.Pieces = 1
+	}
+	send := func() { sent <- down.send(c, e.downSeed(), e.Down, &x.down) }
 	if !e.After {
 		go send()
 	}
 	err := h.compare(c, e.upSeed(), e.Up, &x.up)
-	if errors.Is(err, io.EOF) {
-		h.Fault("the target of %+v: a clean end too early", *e)
-	}
 	switch {
-	case e.After && err == nil:
-		send()
 	case err != nil:
 		reset(c)
 		if e.After {
-			return false
+			sent <- nil
 		}
+	case e.After:
+		send()
 	}
-	return firstOf(<-sent, err) == nil
+	err = endOf(err, <-sent)
+	if errors.Is(err, io.EOF) {
+		h.Fault("the target of %+v: a clean end too early", *e)
+	}
+	return err == nil
 }
 
 // send sends size bytes of noise, in pieces.
 func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch) error {
+	if size == 0 {
+		return nil
+	}
 	from := noise(seed, size)
 	pieces := max(e.Pieces, 1)
 	for i := range pieces {
@@ -242,6 +265,7 @@ type watch struct {
 	mu        sync.Mutex
 	since     time.Time // something was there to come, or came
 	sent, got int64
+	ended     bool
 	longest   time.Duration
 }
 
@@ -255,11 +279,26 @@ func (w *watch) put(n int64) {
 	w.sent += n
 }
 
+// end says that nothing more comes.
+func (w *watch) end() {
+	w.came(0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+}
+
+// any reports whether anything came.
+func (w *watch) any() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.got > 0
+}
+
 func (w *watch) came(n int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if w.got < w.sent {
+	if w.got < w.sent && !w.ended {
 		w.longest = max(w.longest, now.Sub(w.since))
 	}
 	w.since = now
@@ -272,26 +311,37 @@ type Meter struct {
 	Whole   atomic.Int64 // of which all that was to be carried was
 	Lost    atomic.Int64 // that were reset
 	Ended   atomic.Int64 // that were reset, which is excused
-	Refused atomic.Int64 // that the proxy did not make
+	Refused atomic.Int64 // that were never made
 	Bytes   atomic.Int64 // compared
 	Said    atomic.Int64 // datagrams
 	Heard   atomic.Int64 // of which so many came back
 
-	mu     sync.Mutex
-	stall  time.Duration
-	faults []string
+	mu             sync.Mutex
+	stall          time.Duration
+	worst          string // which stalled so long
+	faults, losses []string
 }
 
-// mostFaults is how many a Meter keeps.
-const mostFaults = 20
+// mostKept is how many texts of a kind a Meter keeps.
+const mostKept = 20
 
-// Fault notes what must never happen.
-func (m *Meter) Fault(format string, args ...any) {
+// keep adds to a list of texts.
+func (m *Meter) keep(list *[]string, format string, args ...any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.faults) < mostFaults {
-		m.faults = append(m.faults, fmt.Sprintf(format, args...))
+	if len(*list) < mostKept {
+		*list = append(*list, time.Now().Format(time.TimeOnly)+" "+fmt.Sprintf(format, args...))
 	}
+}
+
+// Fault notes what must never happen.
+func (m *Meter) Fault(format string, args ...any) { m.keep(&m.faults, format, args...) }
+
+// Losses are the first connections that were reset.
+func (m *Meter) Losses() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.losses
 }
 
 // Faults are what happened that must never happen, the first of it.
@@ -302,17 +352,19 @@ func (m *Meter) Faults() []string {
 }
 
 // stalled takes over what a watch has measured, with what it still waits for.
-func (m *Meter) stalled(w *watch) {
-	w.came(0)
+func (m *Meter) stalled(w *watch, of ...any) {
+	w.end()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.stall = max(m.stall, w.longest)
+	if w.longest > m.stall {
+		m.stall, m.worst = w.longest, fmt.Sprint(time.Now().Format(time.TimeOnly), " ", of)
+	}
 }
 
 // Stall is the longest time in which nothing came of a connection though there was
-// something to come.
-func (m *Meter) Stall() time.Duration {
+// something to come, and of which.
+func (m *Meter) Stall() (long time.Duration, of string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.stall
+	return m.stall, m.worst
 }

@@ -20,7 +20,9 @@ const rtt = 1500 * time.Millisecond
 func virtual(t *testing.T, c StackConfig, test func(t *testing.T, s *Stack)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c.Memory = new(Network)
+		if c.Memory == nil {
+			c.Memory = new(Network)
+		}
 		// Last of all: the test's own goroutines notice that their
 		// connections are gone, when they have slept enough.
 		t.Cleanup(func() { time.Sleep(time.Second) })

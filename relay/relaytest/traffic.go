@@ -85,7 +85,7 @@ func (h *Host) giveUp(ctx context.Context, app App, rnd *rand.Rand, e errand) {
 	timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(10*time.Second))), func() { reset(c) })
 	defer timer.Stop()
 	defer reset(c)
-	_ = h.do(c, &e) // it may have been quicker
+	_, _ = h.do(c, &e) // it may have been quicker
 }
 
 // page is what a browser does: small answers over connections that stay, all at once,
@@ -154,7 +154,7 @@ func (h *Host) talk(ctx context.Context, app App, rnd *rand.Rand, end time.Time)
 			_, _ = a.WriteTo(nth(int(i), size), packetAddr(h.udp)) // UDP promises nothing
 			time.Sleep(pace)
 		}
-		h.stalled(&silence)
+		h.stalled(&silence, "datagrams")
 		h.Said.Add(said.Load())
 		time.Sleep(echoLost)
 		_ = a.SetReadDeadline(time.Now())

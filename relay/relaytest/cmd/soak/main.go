@@ -36,6 +36,7 @@ func main() {
 // options are what the flags say.
 type options struct {
 	bin   string
+	logs  string
 	time  time.Duration
 	quiet time.Duration
 	load  int
@@ -48,6 +49,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) int {
 	fs := flag.NewFlagSet("soak", flag.ContinueOnError)
 	fs.SetOutput(errs)
 	fs.StringVar(&o.bin, "bin", "", "`path` of a relaymux; default is to build one")
+	fs.StringVar(&o.logs, "logs", "", "`directory` for the logs of the processes; default is none")
 	fs.DurationVar(&o.time, "time", time.Hour, "how long traffic goes on; a quiet time follows")
 	fs.DurationVar(&o.quiet, "quiet", 2*time.Minute, "how long nothing happens at the end")
 	fs.IntVar(&o.load, "load", 3, "how many of each kind of traffic each proxy carries at once")
@@ -82,7 +84,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "seed %d, %v\n", o.seed, o.time)
-	w := &world{dir: dir, bin: o.bin, rnd: rand.New(rand.NewPCG(o.seed, 0))}
+	w := &world{dir: dir, bin: o.bin, logs: o.logs, rnd: rand.New(rand.NewPCG(o.seed, 0))}
 	defer w.close()
 	if err := w.open(ctx); err != nil {
 		return err

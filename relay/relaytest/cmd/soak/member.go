@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -17,6 +18,7 @@ const sampleEvery = 5 * time.Second
 // A member is a process that may have several lives, and what it took in them.
 type member struct {
 	name string
+	log  io.Writer // nil: nobody wants it
 
 	mu         sync.Mutex
 	process    *proc.Process
@@ -81,6 +83,9 @@ func (m *member) hear(line string) bool {
 	}
 	rest, ok := strings.CutPrefix(line, "  ")
 	if !ok || len(rest) < 2 || !strings.ContainsRune("GMP", rune(rest[0])) || rest[1] < '0' || rest[1] > '9' {
+		if m.log != nil {
+			fmt.Fprintln(m.log, line)
+		}
 		return false
 	}
 	if rest[0] == 'G' && !strings.Contains(rest, "status=6(") {

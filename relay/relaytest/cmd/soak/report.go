@@ -52,8 +52,9 @@ func (w *world) reportClient(out io.Writer, c *client, miss func(string, ...any)
 	if h.Whole.Load() < h.Flows.Load()/2 {
 		miss("%s: only %d of %d connections were whole", c.way.name, h.Whole.Load(), h.Flows.Load())
 	}
-	if c.link && h.Stall() > mostStall {
-		miss("%s: a stall of %v", c.way.name, h.Stall())
+	stall, of := h.Stall()
+	if c.link && stall > mostStall {
+		miss("%s: a stall of %v: %s", c.way.name, stall, of)
 	}
 	n, err := c.count()
 	if err != nil || len(n.Accounts) == 0 {
@@ -79,7 +80,7 @@ func (w *world) reportClient(out io.Writer, c *client, miss func(string, ...any)
 	}
 	slices.Sort(kinds)
 	fmt.Fprintf(out, "| %s | %d | %.2f | %d | %d | %d | %d | %d | %v | %d | %s | %d of %d kinds |\n", c.way.name, h.Flows.Load(), float64(h.Bytes.Load())/1e9,
-		h.Lost.Load(), h.Ended.Load(), h.Refused.Load(), h.Said.Load(), h.Heard.Load(), h.Stall().Round(10*time.Millisecond),
+		h.Lost.Load(), h.Ended.Load(), h.Refused.Load(), h.Said.Load(), h.Heard.Load(), stall.Round(10*time.Millisecond),
 		n.Totals.Exchanges, seen, struck, len(kinds))
 }
 

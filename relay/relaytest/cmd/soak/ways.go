@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -49,6 +50,7 @@ var ids = [...]string{"one", "two"}
 // around.
 type world struct {
 	dir, bin string
+	logs     string // directory for what processes say, "" for none
 	rnd      *rand.Rand
 	node     *member
 	pin      string
@@ -81,7 +83,7 @@ func (w *world) open(ctx context.Context) (err error) {
 	if err := w.certify(); err != nil {
 		return err
 	}
-	w.node = &member{name: "node"}
+	w.node = &member{name: "node", log: w.log("node")}
 	if err = w.startNode(ctx, "127.0.0.1:0"); err != nil {
 		return err
 	}
@@ -211,7 +213,7 @@ func (w *world) openClient(ctx context.Context, c *client, number int) error {
 	if err != nil {
 		return err
 	}
-	c.member = &member{name: c.way.name}
+	c.member = &member{name: c.way.name, log: w.log(c.file())}
 	config, err := w.clientConfig(c, 50, len(ids))
 	if err != nil {
 		return err
@@ -266,13 +268,26 @@ func (c *client) openGate(node string) (err error) {
 	return nil
 }
 
-func (w *world) socket(c *client) string {
-	return filepath.Join(w.dir, strings.ReplaceAll(c.way.name, ", ", "-")+".sock")
+// file is a way's name in those of files.
+func (w *way) file() string { return strings.ReplaceAll(w.name, ", ", "-") }
+
+func (w *world) socket(c *client) string { return filepath.Join(w.dir, c.file()+".sock") }
+
+// log is where what a process says is kept; nil if it is not.
+func (w *world) log(name string) io.Writer {
+	if w.logs == "" {
+		return nil
+	}
+	f, err := os.Create(filepath.Join(w.logs, name+".log"))
+	if err != nil {
+		return nil // the flag has been checked
+	}
+	return f
 }
 
 // clientConfig writes a client's config, with so many deployments of a relay's.
 func (w *world) clientConfig(c *client, maxOps, deployments int) (path string, err error) {
-	name := strings.ReplaceAll(c.way.name, ", ", "-")
+	name := c.file()
 	text := fmt.Sprintf(`[proxy]
 listen = "127.0.0.1:0"
 
@@ -290,10 +305,10 @@ memory = "64MiB"
 max_ops = %d
 
 [[account]]
-name = "soak"
+name = %q
 daily_quota = %d
 slots = 30
-`, w.socket(c), filepath.Join(w.dir, name), maxOps, quota)
+`, w.socket(c), filepath.Join(w.dir, name), maxOps, name, quota)
 	if c.link {
 		text += fmt.Sprintf("\n[link]\nsecret = %q\n", relaytest.LinkSecret)
 	}
@@ -309,7 +324,7 @@ slots = 30
 		if c.relay != nil {
 			at = fmt.Sprintf(c.url, id)
 		}
-		text += fmt.Sprintf("\n[[deployment]]\nname = %q\nurl = %q\nkey = %q\naccount = \"soak\"\nhttp = %q\n", id, at, key, c.http)
+		text += fmt.Sprintf("\n[[deployment]]\nname = %q\nurl = %q\nkey = %q\naccount = %q\nhttp = %q\n", id, at, key, name, c.http)
 		if c.gate != nil {
 			text += fmt.Sprintf("pin_sha256 = %q\n", w.pin)
 		}

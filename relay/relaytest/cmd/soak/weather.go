@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -41,16 +42,16 @@ func (c *client) weather(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// strike begins a fault, of one of a relay's deployments or of both. What takes a relay
-// away for a day is of one.
+// strike begins a fault, of one of a relay's deployments or of both; but for the page of a
+// used-up quota, which takes an account away for an hour.
 func (c *client) strike(rnd *rand.Rand) (name string, over func()) {
 	if c.relay == nil {
 		return c.gate.strike(rnd)
 	}
-	all := relaytest.Faults()
+	all := slices.DeleteFunc(relaytest.Faults(), func(f relaytest.Fault) bool { return f.Outcome == "quota" })
 	f := all[rnd.IntN(len(all))]
 	of := ids[rnd.IntN(len(ids)):][:1]
-	if f.Outcome != "quota" && rnd.IntN(2) == 0 {
+	if rnd.IntN(2) == 0 {
 		of = ids[:]
 	}
 	c.relay.Set(f.Set, of...)
@@ -84,10 +85,17 @@ type restarts struct {
 
 const heardWithin = 45 * time.Second
 
-func (r *restarts) note(back time.Time) {
+// begin notes that the node goes away; the last of that is heard some time after back.
+func (r *restarts) begin() (back func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all = append(r.all, back.Add(heardWithin))
+	r.all = append(r.all, time.Now().Add(time.Hour))
+	i := len(r.all) - 1
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.all[i] = time.Now().Add(heardWithin)
+	}
 }
 
 // since is relaytest.Host's Excuse.
@@ -105,6 +113,7 @@ func (r *restarts) since(began time.Time) bool {
 // restart ends the node, at once or as asked, and starts it again.
 func (w *world) restart(ctx context.Context, rnd *rand.Rand) error {
 	p := w.node.current()
+	defer w.restarts.begin()()
 	if rnd.IntN(2) == 0 {
 		_ = p.Signal(syscall.SIGTERM)
 		select {
@@ -118,9 +127,7 @@ func (w *world) restart(ctx context.Context, rnd *rand.Rand) error {
 	if !pause(ctx, between(rnd, 0, 5*time.Second)) {
 		return nil
 	}
-	err := w.startNode(ctx, w.at)
-	w.restarts.note(time.Now())
-	return err
+	return w.startNode(ctx, w.at)
 }
 
 // reload has a client, or the node, read another config. Nothing may be lost by that.

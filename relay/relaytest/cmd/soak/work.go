@@ -126,6 +126,9 @@ func (w *world) tell(out io.Writer) {
 			fmt.Fprintf(out, "     WRONG %s: %s\n", c.way.name, f)
 		}
 		c.told = len(all)
+		if c.link && c.host.Lost.Load() > 0 && c.told == 0 {
+			fmt.Fprintf(out, "     LOST %s: %s\n", c.way.name, c.host.Losses()[0])
+		}
 	}
 }
 
