@@ -136,14 +136,15 @@ func (h *Host) do(c net.Conn, e *errand) (heard bool, err error) {
 	if err := binary.Write(c, binary.BigEndian, e); err != nil {
 		return false, err
 	}
-	sent := make(chan error, 1)
-	go func() { sent <- e.send(c, e.upSeed(), e.Up, &x.up) }()
+	sent, stop := make(chan error, 1), make(chan struct{})
+	go func() { sent <- e.send(c, e.upSeed(), e.Up, &x.up, stop) }()
 	err = h.compare(c, e.downSeed(), e.Down, &x.down)
 	heard = x.down.any()
 	if err != nil {
 		x.up.end()
 		x.down.end()
-		_ = c.SetDeadline(time.Now()) // the other way would last
+		close(stop)                   // the other way
+		_ = c.SetDeadline(time.Now()) // would last
 	}
 	return heard, endOf(err, <-sent)
 }
@@ -183,18 +184,19 @@ func (h *Host) answer(c net.Conn, e *errand) bool {
 		h.Fault("%+v came twice", *e)
 	}
 	x.up.came(1)
-	sent := make(chan error, 1)
+	sent, stop := make(chan error, 1), make(chan struct{})
 	down := *e
 	if down.After {
 		down.Pieces = 1
 	}
-	send := func() { sent <- down.send(c, e.downSeed(), e.Down, &x.down) }
+	send := func() { sent <- down.send(c, e.downSeed(), e.Down, &x.down, stop) }
 	if !e.After {
 		go send()
 	}
 	err := h.compare(c, e.upSeed(), e.Up, &x.up)
 	switch {
 	case err != nil:
+		close(stop)
 		reset(c)
 		if e.After {
 			sent <- nil
@@ -209,8 +211,8 @@ func (h *Host) answer(c net.Conn, e *errand) bool {
 	return err == nil
 }
 
-// send sends size bytes of noise, in pieces.
-func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch) error {
+// send sends size bytes of noise, in pieces, until stop.
+func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch, stop <-chan struct{}) error {
 	if size == 0 {
 		return nil
 	}
@@ -218,7 +220,11 @@ func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch) error {
 	pieces := max(e.Pieces, 1)
 	for i := range pieces {
 		if i > 0 {
-			time.Sleep(e.Pause)
+			select {
+			case <-stop:
+				return nil
+			case <-time.After(e.Pause):
+			}
 		}
 		n := size*(i+1)/pieces - size*i/pieces
 		to.put(n)

@@ -25,6 +25,7 @@ type row struct {
 	begin func(c *cell) (over func())
 	hook  func(c *cell, r *RelayConfig) // what relays do on their own account, if not nil
 	lost  bool                          // the link may lose connections too: the node does
+	rests bool                          // the program leaves relays alone for longer than an attempt lasts
 	named string                        // how the log names what fails, "" if it need not
 }
 
@@ -60,7 +61,7 @@ var rows = append(relayRows(), []row{
 // relayRows are those of Faults, of both deployments at once.
 func relayRows() (list []row) {
 	for _, f := range Faults() {
-		list = append(list, row{name: f.Name, kind: ofRelay, lasts: usual, named: f.Outcome, begin: func(c *cell) func() {
+		list = append(list, row{name: f.Name, kind: ofRelay, lasts: usual, named: f.Outcome, rests: f.Outcome == "quota", begin: func(c *cell) func() {
 			c.s.Relay.Set(f.Set)
 			return c.well
 		}})

@@ -16,7 +16,7 @@ func (c *cell) judge(book *logbook) {
 		t.Error(f)
 	}
 	refused := h.Refused.Load()
-	if c.lasts >= attemptMost {
+	if c.rests || c.lasts >= attemptMost {
 		refused = 0 // these had no way for longer than an attempt lasts
 	}
 	if n := h.Lost.Load() + refused; c.link() && !c.lost && n > 0 {
@@ -47,9 +47,9 @@ func (c *cell) judge(book *logbook) {
 }
 
 // mostExchanges is how many exchanges a cell may take that lasts so long. What it carries
-// needs one or two a second, words that come late on the JSON wire and datagrams five; each fault
-// makes some go again.
-func mostExchanges(long time.Duration) int { return 100 + int(8*long/time.Second) }
+// needs one or two a second, and of datagrams, of which there are ten a second, as many;
+// each fault makes some go again.
+func mostExchanges(long time.Duration) int { return 100 + int(12*long/time.Second) }
 
 // mostBack is how long after a fault a connection may take to be of use.
 const mostBack = 2 * time.Minute
