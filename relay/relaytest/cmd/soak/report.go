@@ -29,10 +29,14 @@ func (w *world) report(out io.Writer) error {
 
 func rule(columns int) string { return "|---" + strings.Repeat("|--:", columns-1) + "|" }
 
-// warmUp is how much of the beginning does not count.
+// warmUp is how much of the beginning does not count: a heap grows until it has seen the
+// worst of the load.
 func warmUp(minutes float64) time.Duration {
-	return time.Duration(min(10, minutes/6) * float64(time.Minute))
+	return time.Duration(min(20, minutes/3) * float64(time.Minute))
 }
+
+// settled is how many minutes a soak must have for its memory to be judged.
+const settled = 30
 
 // mostMore is how much more a process at rest may have than before.
 var mostMore = [figures]int{descriptors: 8, goroutines: 12}
@@ -94,7 +98,7 @@ func (w *world) reportMember(out io.Writer, m *member, minutes float64, miss fun
 			continue
 		}
 		fmt.Fprintf(out, " %.2f |", by)
-		if by > bound(figure, minutes) {
+		if by > bound(figure, minutes) && (figure != memory || minutes >= settled) {
 			miss("%s: %.2f %s more a minute", m.name, by, names[figure])
 		}
 	}
