@@ -9,6 +9,7 @@ BUILD   = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 PLATFORMS = linux/amd64 linux/arm64 linux/arm linux/386 linux/mipsle darwin/arm64 windows/amd64 freebsd/amd64
 RELEASES  = linux/amd64 linux/arm64 linux/armv7 linux/mipsle linux/386 darwin/arm64 darwin/amd64 windows/amd64
 FUZZTIME = 5m
+SOAK     = 1h
 SMALL = ./mux ./mux/link ./mux/wire ./mux/buf ./mux/rule ./mux/fd ./socks/dns ./relay/account ./config
 LONG  = long_active long_disk long_idle long_inject long_memory long_procs long_slow long_storm long_suspend
 
@@ -55,11 +56,14 @@ emulated: test-386 build
 		-exec qemu-mipsel-static $(SMALL) ./mux/gso ./socks
 	sh .ci/e2e.sh long_emulated
 
-# Long runs under faults: of the link alone, of the numbers, of everything; then load and
-# failing system calls on the real binary, which need what make e2e needs.
+# Long runs under faults: of the link alone; every fault on every wire, by every
+# carriage, under every traffic; the program as processes, in real time, for SOAK
+# (make soak SOAK=24h); load and failing system calls, which need what make e2e needs.
+# Each says its seed, with which it is run again.
 soak: build
 	RELAYMUX_SOAK=10m go test -run 'TestEveryByteOnce$$' -timeout 30m ./mux/link
-	RELAYMUX_SOAK=10m go test -run TestSoak -timeout 60m -v ./relay/relaytest
+	RELAYMUX_MATRIX=all go test -count=1 -run 'TestHostile88_Matrix$$' -timeout 60m -v ./relay/relaytest
+	go run ./relay/relaytest/cmd/soak -time $(SOAK)
 	sh .ci/e2e.sh $(LONG)
 
 # Takes guards out of the program, one by one, and sees that the test of each fails

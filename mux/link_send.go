@@ -270,7 +270,8 @@ func (l *linkLoop) wants(now time.Time) int {
 	if l.expecting > 1 || now.Sub(l.pushed) < pushesFor {
 		want = 2
 	}
-	return max(1, min(max(want, l.grow), l.slots-max(1, l.slots/5)))
+	most := mostOf(l.ds)
+	return max(1, min(max(want, l.grow), most-reserveOf(most)))
 }
 
 // growMost is how many exchanges a download may fill: what the credit allows; or
@@ -278,7 +279,7 @@ func (l *linkLoop) wants(now time.Time) int {
 // it.
 func (l *linkLoop) growMost(w *line) int {
 	if w.answerRoom() >= w.room {
-		return min(int(l.creditMost())/w.room+2, l.slots)
+		return min(int(l.creditMost())/w.room+2, mostOf(l.ds))
 	}
 	return 2 + int(w.least/lineShare)
 }

@@ -230,12 +230,16 @@ func (l *loop) opsReserve() func(*deployment) int {
 }
 
 // holdReserve is what polls leave of a deployment's slots to ops that should
-// not wait: a fifth, at least one, unless there is only one in all.
-func holdReserve(d *deployment) int {
-	if d.Account.slots == 1 {
+// not wait: a fifth, at least one, unless there is only one in all. It goes by what other
+// devices leave, for a fifth of all may be more than that: no poll would ever go.
+func holdReserve(d *deployment) int { return reserveOf(d.Account.most()) }
+
+// reserveOf is what is left free of so many slots.
+func reserveOf(slots int) int {
+	if slots == 1 {
 		return 0
 	}
-	return max(1, d.Account.slots/5)
+	return max(1, slots/5)
 }
 
 // pick chooses a deployment and takes a slot of its account, which may have none
@@ -289,7 +293,7 @@ func (l *loop) pollDue(now time.Time) bool {
 // pollsAt is from when on another poll may go: when there are as many holds as
 // may be, it must relieve one of them.
 func (l *loop) pollsAt() time.Time {
-	if l.holds() < maxHolds(l.slots) {
+	if l.holds() < maxHolds(mostOf(l.ds)) {
 		return time.Time{}
 	}
 	for _, h := range l.heldNow {
@@ -313,7 +317,7 @@ func (l *loop) holds() (n int) {
 
 // adoptAge is how old a hold must be to be relieved by a newer one.
 func (l *loop) adoptAge() time.Duration {
-	if l.holds() < maxHolds(l.slots) {
+	if l.holds() < maxHolds(mostOf(l.ds)) {
 		return idleAge(l.floor())
 	}
 	return 2 * l.floor()

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -160,12 +161,16 @@ func (m *Mux) startLoop(ds []*deployment, how pacing, maxBytes int, loops *sync.
 }
 
 // slotsOf is how many slots the deployments' accounts have together.
-func slotsOf(ds []*deployment) (n int) {
-	accounts := map[*Account]bool{}
-	for _, d := range ds {
-		if !accounts[d.Account] {
-			accounts[d.Account] = true
-			n += d.Account.slots
+func slotsOf(ds []*deployment) int { return sumOf(ds, func(a *Account) int { return a.slots }) }
+
+// mostOf is slotsOf, less what other devices take of them.
+func mostOf(ds []*deployment) int { return sumOf(ds, (*Account).most) }
+
+// sumOf adds up a number of each account.
+func sumOf(ds []*deployment, of func(*Account) int) (n int) {
+	for i, d := range ds {
+		if !slices.ContainsFunc(ds[:i], func(e *deployment) bool { return e.Account == d.Account }) {
+			n += of(d.Account)
 		}
 	}
 	return n

@@ -45,8 +45,8 @@ func (s *Stream) join(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = conn
+	linger(conn, byRST)
 	if s.err != nil { // ended before it was joined
-		abort(conn)
 		conn.Close()
 		return
 	}

@@ -190,8 +190,8 @@ func (s *Stream) finish(err error) {
 		s.out.drop()
 	}
 	if s.conn != nil {
-		if !s.clean {
-			abort(s.conn)
+		if s.clean {
+			linger(s.conn, byFIN)
 		}
 		s.conn.Close()
 	}
@@ -233,10 +233,18 @@ func (s *Stream) stop() { s.end(ErrStopped, false) }
 // Abort ends the stream before its time, by RST to both sides.
 func (s *Stream) Abort() { s.end(errAborted, true) }
 
-// abort makes the Close that follows send RST.
-func abort(conn net.Conn) {
+// How the close of a socket ends its connection.
+const (
+	byRST = 0
+	byFIN = -1 // when all has been sent, in the background
+)
+
+// linger sets how the close of conn ends it. It is by RST from the beginning, for the
+// system closes what a process leaves behind that is killed: an application must not take
+// what had come until then for all.
+func linger(conn net.Conn, how int) {
 	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		c.SetLinger(0)
+		c.SetLinger(how)
 	}
 }
 

@@ -26,22 +26,30 @@ func (s *tcpSession) abortLocked() {
 	s.hardClose()
 }
 
-// hardClose closes the socket by RST and not by FIN.
-func (s *tcpSession) hardClose() {
-	noLinger(s.conn)
-	s.shut()
+// shut is hardClose by FIN, for what has ended well.
+func (s *tcpSession) shut() {
+	linger(s.conn, byFIN)
+	s.hardClose()
 }
 
-// noLinger has the close of conn, which may be nil, end it by RST.
-func noLinger(conn net.Conn) {
+// How the close of a socket ends its connection.
+const (
+	byRST = 0
+	byFIN = -1 // when all has been sent, in the background
+)
+
+// linger sets how the close of conn, which may be nil, ends it. It is by RST from the
+// dial on, for the system closes what a process leaves behind that is killed: a target
+// must not take what had come until then for all.
+func linger(conn net.Conn, how int) {
 	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = c.SetLinger(0) // best effort: without it the target sees a FIN
+		_ = c.SetLinger(how) // best effort: without it each close is a FIN
 	}
 }
 
-// shut closes the socket, frees the queues and makes room in the table. It is
-// the last thing that happens to a session, and the second time does nothing.
-func (s *tcpSession) shut() {
+// hardClose closes the socket by RST, frees the queues and makes room in the table. It
+// is the last thing that happens to a session, and the second time does nothing.
+func (s *tcpSession) hardClose() {
 	if s.over {
 		return
 	}

@@ -214,9 +214,15 @@ func (t *linkTCP) settle() {
 	}
 }
 
-// shut closes the socket and drops what waits for it. It is the last thing that
-// happens to a connection, and the second time does nothing.
+// shut closes the socket by FIN, for what has ended well.
 func (t *linkTCP) shut() {
+	linger(t.conn, byFIN)
+	t.close()
+}
+
+// close closes the socket and drops what waits for it. It is the last thing that
+// happens to a connection, and the second time does nothing.
+func (t *linkTCP) close() {
 	if t.over {
 		return
 	}
@@ -235,8 +241,7 @@ func (t *linkTCP) shut() {
 // hardClose closes the socket by RST and not by FIN.
 func (t *linkTCP) hardClose() {
 	t.out = true
-	noLinger(t.conn)
-	t.shut()
+	t.close()
 	t.free(t)
 }
 

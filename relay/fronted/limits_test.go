@@ -269,7 +269,7 @@ func TestHostile74_NoHeadOfLineBlocking(t *testing.T) {
 // TestHostile74_DeadH2Connection: a connection that swallows everything is found
 // out by pings, before the exchange's own limit, and not used again.
 func TestHostile74_DeadH2Connection(t *testing.T) {
-	inTime(t, 20*time.Second, func(r *rig) {
+	inTime(t, 10*time.Second+10*time.Second/3, func(r *rig) {
 		r.serve(server, nil, answer(200, "{}"))
 		var conns []*hole
 		tr := r.transport(node, func(c *fronted.Config) {

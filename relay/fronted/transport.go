@@ -113,8 +113,9 @@ func pool(c Config) *http.Transport {
 		DialTLSContext: d.secure,
 		Protocols:      protocols,
 		// All exchanges share an h2 connection: a dead one must not wait for
-		// each of them to find out.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step, PingTimeout: step, MaxReadFrameSize: maxFrame},
+		// each of them to find out. Two of them, one after the other, are found
+		// within the 30 s for which a new flow waits.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step / 3, PingTimeout: step, MaxReadFrameSize: maxFrame},
 		WriteBufferSize:        maxWrite,
 		MaxConnsPerHost:        c.MaxConns,
 		MaxIdleConnsPerHost:    max(c.MaxConns, 64), // two accounts' worth of slots (30 each)

@@ -29,6 +29,12 @@ func (d *deployment) set(change func(*Knobs)) {
 	change(&d.knobs)
 }
 
+func (d *deployment) now() Knobs {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.knobs
+}
+
 // draw is the knobs as they are now, and what chance makes of them.
 func (d *deployment) draw() (Knobs, fate) {
 	d.mu.Lock()

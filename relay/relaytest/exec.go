@@ -34,9 +34,16 @@ func (r *Relay) exec(w http.ResponseWriter, req *http.Request) {
 
 // visit is what a script shows in a browser.
 func (r *Relay) visit(w http.ResponseWriter, req *http.Request) {
-	if r.scriptOf(w, req) != nil {
-		writePage(w, http.StatusOK, ofScript.wrongKey.page)
+	d := r.scriptOf(w, req)
+	if d == nil {
+		return
 	}
+	if k := d.now(); k.Loop {
+		w.Header().Set("Location", req.URL.RequestURI())
+		writePage(w, k.Status, statusPage)
+		return
+	}
+	writePage(w, http.StatusOK, ofScript.wrongKey.page)
 }
 
 // scriptOf is the script that a request is for, nil if there is none, which it is told.
@@ -159,6 +166,9 @@ func (r *Relay) respond(w http.ResponseWriter, req *http.Request, d *deployment,
 	case got.page != "":
 		if k.RetryAfter != "" {
 			w.Header().Set("Retry-After", k.RetryAfter)
+		}
+		if k.Loop {
+			w.Header().Set("Location", req.URL.RequestURI())
 		}
 		writePage(w, max(got.status, http.StatusOK), got.page)
 	default:

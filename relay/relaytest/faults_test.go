@@ -30,6 +30,19 @@ func (b *logbook) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// loud is the log without what is said for debugging.
+func (b *logbook) loud() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var loud strings.Builder
+	for line := range strings.Lines(b.text.String()) {
+		if !strings.Contains(line, "level=DEBUG") {
+			loud.WriteString(line)
+		}
+	}
+	return loud.String()
+}
+
 // has reports whether there is a line with all of these parts.
 func (b *logbook) has(parts ...string) bool {
 	b.mu.Lock()

@@ -33,6 +33,7 @@ type Knobs struct {
 	// its header if that is not empty.
 	Status     int
 	RetryAfter string
+	Loop       bool // with a Location that is the request's own
 
 	LoseBefore int // 1 in N: the connection breaks before the node sees the request
 	LoseAfter  int // 1 in N: it breaks after the node has served it

@@ -226,10 +226,3 @@ func joinDeployment(far *Stack) func(*mux.Config) {
 		c.Deployments = append(c.Deployments, d)
 	}
 }
-
-// now is the node that is alive.
-func (l *lives) now() *exit.Node {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.node
-}

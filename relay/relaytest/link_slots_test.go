@@ -241,6 +241,47 @@ func TestHostile71_OthersTakeSlots(t *testing.T) {
 	})
 }
 
+// TestHostile71_FewSlotsLeft: the account has fewer slots than polls leave free of the 30
+// that are configured. What a refusal has shown is what counts: a download goes on.
+func TestHostile71_FewSlotsLeft(t *testing.T) {
+	const size = 3 << 20
+	for _, left := range []int{1, 5} {
+		t.Run(fmt.Sprint(left), func(t *testing.T) {
+			everyCarriage(t, func(t *testing.T, c StackConfig) {
+				c.Scripts, c.Workers = min(c.Scripts, 1), min(c.Workers, 1)
+				ledger := account.Open("", slog.New(slog.DiscardHandler))
+				defer ledger.Close()
+				c.Mux = func(c *mux.Config) {
+					for _, d := range c.Deployments {
+						d.Account.Quota = ledger.Account(d.Name, 30, 20_000)
+					}
+				}
+				virtual(t, c, func(t *testing.T, s *Stack) {
+					s.warmUp(t)
+					s.Relay.Set(func(k *Knobs) { k.Slots = left })
+					for range 3 {
+						for name, carry := range map[string]func(*testing.T, *Stack) result{"down": download(size), "up": upload(size)} {
+							var got result
+							took := elapsed(func() { got = carry(t, s) })
+							t.Logf("%s in %v, %d exchanges, %d refused in all", name, took, got.exchanges, s.Relay.Stats().Exchanges[Busy])
+							if took > 45*time.Second || len(got.wrong) > 0 {
+								t.Errorf("%s: %v, %v", name, took, got.wrong)
+							}
+						}
+					}
+					count := s.exchanges()
+					c := open(t, s.Connect, s.serve(t, Echo))
+					ask(t, c, "hello")
+					time.Sleep(10 * time.Minute)
+					if n := count(); n > 120 {
+						t.Errorf("%d exchanges in ten minutes of silence", n)
+					}
+				})
+			})
+		})
+	}
+}
+
 // TestHoldIsLearned: a path that cuts what lasts 12 s. Holds become shorter than
 // that, and what the target says finds one.
 func TestHoldIsLearned(t *testing.T) {

@@ -23,7 +23,7 @@ type Network struct {
 	mu        sync.Mutex
 	listeners map[string]*listener
 	sockets   map[string]*PacketConn
-	paths     map[string]*road  // by host
+	paths     map[string]*road  // by host, or host:port
 	names     map[string]string // hosts that stand for others
 	lastPort  int
 }

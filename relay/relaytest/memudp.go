@@ -184,6 +184,8 @@ func (c *PacketConn) mayWrite(size int, to string) error {
 		return syscall.ECONNREFUSED
 	case size > most:
 		return syscall.EMSGSIZE
+	case c.network.refuses(c.local, to):
+		return syscall.EPERM
 	}
 	return nil
 }
@@ -244,6 +246,16 @@ func (c *PacketConn) Close() error {
 	defer c.network.mu.Unlock()
 	delete(c.network.sockets, c.local)
 	return nil
+}
+
+// closeSocket closes the socket at addr, if there is one.
+func (n *Network) closeSocket(addr string) {
+	n.mu.Lock()
+	c := n.sockets[addr]
+	n.mu.Unlock()
+	if c != nil {
+		c.Close()
+	}
 }
 
 func (c *PacketConn) LocalAddr() net.Addr { return packetAddr(c.local) }

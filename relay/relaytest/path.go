@@ -14,6 +14,7 @@ type Path struct {
 	Duplicate int           // 1 in N
 	Late      int           // 1 in N arrives LateBy later, behind others
 	LateBy    time.Duration
+	Refuse    bool // who sends is told that he may not, as by a firewall of his own
 }
 
 // road is a Path with its chance.
@@ -22,7 +23,8 @@ type road struct {
 	rnd *rand.Rand
 }
 
-// SetPath is for datagrams to and from host from now on, by whatever ports.
+// SetPath is for datagrams to and from host from now on, by whatever ports; or to and
+// from one socket, by its host:port, which comes first.
 // Those under way keep the Path that they began with. seed decides all that
 // happens by chance.
 func (n *Network) SetPath(host string, p Path, seed uint64) {
@@ -50,8 +52,21 @@ func (n *Network) carry(from, to string, p []byte) bool {
 	return true
 }
 
+// refuses reports whether the path between two sockets lets nothing out.
+func (n *Network) refuses(from, to string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.roadOf(from, to)
+	return r != nil && r.Refuse
+}
+
 // roadOf is the receiver's, or else the sender's; the caller holds the lock.
 func (n *Network) roadOf(from, to string) *road {
+	for _, addr := range []string{to, from} {
+		if p := n.paths[addr]; p != nil {
+			return p
+		}
+	}
 	for _, addr := range []string{to, from} {
 		host, _, _ := net.SplitHostPort(addr)
 		if p := n.paths[host]; p != nil {

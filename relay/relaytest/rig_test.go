@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +20,9 @@ const rtt = 1500 * time.Millisecond
 func virtual(t *testing.T, c StackConfig, test func(t *testing.T, s *Stack)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c.Memory = new(Network)
+		if c.Memory == nil {
+			c.Memory = new(Network)
+		}
 		// Last of all: the test's own goroutines notice that their
 		// connections are gone, when they have slept enough.
 		t.Cleanup(func() { time.Sleep(time.Second) })
@@ -112,12 +113,6 @@ func open(t testing.TB, dial Dialer, addr string) net.Conn {
 	return c
 }
 
-// reset closes c by RST.
-func reset(c net.Conn) {
-	_ = c.(interface{ SetLinger(sec int) error }).SetLinger(0)
-	_ = c.Close()
-}
-
 // An arrival is what a reader got, and how it ended.
 type arrival struct {
 	Received
@@ -151,11 +146,6 @@ func (a arrival) wantPart(t testing.TB, who string, seed uint64, size int64) {
 	case a.Bytes > size || a.SHA256 != sum(noise(seed, a.Bytes)).SHA256:
 		t.Errorf("%s got %d bytes that are not those that were sent", who, a.Bytes)
 	}
-}
-
-// isReset reports whether err says that the peer ended the connection by RST.
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // send writes noise(seed, size) and ends the sending.

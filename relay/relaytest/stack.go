@@ -54,6 +54,7 @@ type StackConfig struct {
 	TLS       bool   // towards the node, and towards the relay if it only has workers
 	HTTP      string // that the client speaks, as in its config; "3" and "auto" want TLS; in memory TCP is said to have BBR
 	Early     bool   // h3.Config.Early
+	Mortal    bool   // Stack.RestartNode works; in memory only
 	IPv6      bool   // all parts are on ::1, not on 127.0.0.1
 
 	// Dial is how the client connects over TCP; nil is by the Stack's network.
@@ -92,6 +93,10 @@ type Stack struct {
 	ds     []mux.Deployment
 
 	settings mux.Config // of Mux
+
+	mortal    *mortalListener // of the node, if it is one
+	nodeStop  context.CancelFunc
+	nodeEnded chan struct{} // the node has stopped
 }
 
 // NewStack starts a Stack, which the end of the test stops.
@@ -167,7 +172,15 @@ func (s *Stack) startOurNode(ln net.Listener) (scheme string, err error) {
 			return "", err
 		}
 	}
-	s.parts.Go(func() error { return server.Serve(s.ctx, ln) })
+	if s.config.Mortal {
+		s.mortal = &mortalListener{Listener: ln}
+		ln = s.mortal
+	}
+	var ctx context.Context
+	ctx, s.nodeStop = context.WithCancel(s.ctx)
+	ended := make(chan struct{})
+	s.nodeEnded = ended
+	s.parts.Go(func() error { defer close(ended); return server.Serve(ctx, ln) })
 	return scheme, nil
 }
 
@@ -221,7 +234,7 @@ func (s *Stack) startRelay() error {
 	scheme := "http"
 	if s.config.TLS && s.config.Scripts == 0 {
 		scheme = "https"
-		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{testCertificate()}})
+		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{Certificate()}})
 	}
 	s.parts.Go(func() error { return ServeRelay(s.ctx, ln, s.Relay) })
 	for _, id := range s.Relay.config.Deployments {
@@ -243,8 +256,8 @@ func (s *Stack) startRelay() error {
 	return nil
 }
 
-// testCertificate is one that nobody trusts.
-func testCertificate() tls.Certificate {
+// Certificate is one that nobody trusts.
+func Certificate() tls.Certificate {
 	s := httptest.NewTLSServer(nil)
 	defer s.Close()
 	return s.TLS.Certificates[0]

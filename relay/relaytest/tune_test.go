@@ -266,7 +266,8 @@ func wantBetter(t *testing.T, name string, c StackConfig, h relayShape, r *tune.
 	if all < 0.88 || fewer < 0.9 || is.failed.Load() > 0 {
 		t.Errorf("what is recommended is worse than the defaults: %+v against %+v", is, was)
 	}
-	if name == "narrow" && all < 1.5 || name == "wide" && fewer < 1.4 {
+	// With the defaults the narrow one learns its slots by itself; tune spares it that.
+	if name == "narrow" && all*fewer < 1.5 || name == "wide" && fewer < 1.4 {
 		t.Errorf("what is recommended is hardly better than the defaults: %+v against %+v", is, was)
 	}
 }

@@ -32,6 +32,7 @@ func (r *Router) direct(ctx context.Context, req *socks.Request) {
 	r.began()
 	defer r.ended()
 	j := &joint{app: app, target: target}
+	j.linger(0) // until both have ended well, and also if this process is killed
 	if !r.enter(j) {
 		j.abort()
 		return
@@ -77,9 +78,23 @@ func (j *joint) run(early []byte) {
 	j.move(j.app, j.target, nil)
 	up.Wait()
 	j.once.Do(func() {
-		j.app.Close()
-		j.target.Close()
+		j.linger(-1)
+		j.close()
 	})
+}
+
+// linger has close end both connections by RST, with 0; by FIN, with -1.
+func (j *joint) linger(how int) {
+	for _, c := range []net.Conn{j.app, j.target} {
+		if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
+			l.SetLinger(how)
+		}
+	}
+}
+
+func (j *joint) close() {
+	j.app.Close()
+	j.target.Close()
 }
 
 // move moves what from brings to to, unless there is an error already. It owns a buffer
@@ -105,12 +120,5 @@ func (j *joint) move(to, from net.Conn, err error) {
 
 // abort ends both by RST.
 func (j *joint) abort() {
-	j.once.Do(func() {
-		for _, c := range []net.Conn{j.app, j.target} {
-			if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
-				l.SetLinger(0)
-			}
-			c.Close()
-		}
-	})
+	j.once.Do(j.close)
 }

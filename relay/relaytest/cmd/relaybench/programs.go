@@ -5,8 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
+
+	"relaymux/relay/relaytest/proc"
 )
 
 // programs are the binaries of a run, and a directory that goes with it.
@@ -21,41 +21,21 @@ type programs struct {
 
 // build makes the programs below dir; relaymux only if there is no path to one.
 func build(ctx context.Context, dir, relaymux string) (p programs, err error) {
-	p = programs{dir: dir, relaymux: relaymux, relayemu: filepath.Join(dir, "relayemu.exe"), env: environ(dir)}
+	p = programs{dir: dir, relaymux: relaymux, relayemu: filepath.Join(dir, "relayemu.exe"), env: append(proc.Environ(dir), "RELAYMUX_ADMIN_LISTEN=", "RELAYEMU_AUTH_KEY="+authKey, "RELAYEMU_TUNNEL_KEY="+tunnelKey)}
 	if p.bench, err = os.Executable(); err != nil {
 		return p, err
 	}
 	if relaymux == "" {
 		p.relaymux = filepath.Join(dir, "relaymux.exe")
-		if err = goBuild(ctx, p.relaymux, "relaymux"); err != nil {
+		if err = proc.Build(ctx, p.relaymux, "relaymux"); err != nil {
 			return p, err
 		}
 	}
-	if err = goBuild(ctx, p.relayemu, "relaymux/relay/relaytest/cmd/relayemu"); err != nil {
+	if err = proc.Build(ctx, p.relayemu, "relaymux/relay/relaytest/cmd/relayemu"); err != nil {
 		return p, err
 	}
-	p.version, err = run(ctx, p.env, p.relaymux, "version")
+	p.version, err = proc.Run(ctx, p.env, p.relaymux, "version")
 	return p, err
-}
-
-// goBuild builds as the Makefile does.
-func goBuild(ctx context.Context, out, pkg string) error {
-	version, err := run(ctx, os.Environ(), "git", "describe", "--tags", "--always", "--dirty")
-	if err != nil {
-		version = "dev"
-	}
-	_, err = run(ctx, append(os.Environ(), "CGO_ENABLED=0"), "go", "build", "-trimpath",
-		"-ldflags", "-s -w -X main.version="+version, "-o", out, pkg)
-	return err
-}
-
-// environ is the environment without what would change the configs, with a home that
-// is gone after the run, and without an admin page, whose port may be in use. GOGC, GOMAXPROCS and the like stay.
-func environ(home string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(each string) bool {
-		return strings.HasPrefix(each, "RELAYMUX_") || strings.HasPrefix(each, "XDG_")
-	})
-	return append(env, "HOME="+home, "RELAYMUX_ADMIN_LISTEN=", "RELAYEMU_AUTH_KEY="+authKey, "RELAYEMU_TUNNEL_KEY="+tunnelKey)
 }
 
 func (p *programs) command(ctx context.Context, name string, args ...string) *exec.Cmd {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"relaymux/relay/relaytest/proc"
 )
 
 // A report is what a run came to. It is also the file of a baseline.
@@ -27,7 +29,7 @@ type report struct {
 func (b *bench) report() *report {
 	r := &report{
 		Relaymux: b.programs.version, Date: time.Now().Format(time.DateOnly),
-		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Kernel: kernel(), CPUs: runtime.NumCPU(),
+		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Kernel: proc.Kernel(), CPUs: runtime.NumCPU(),
 		Rounds: b.rounds, SizeMB: b.size / 1e6, Seconds: b.time.Seconds(), Figures: make(map[string]map[string]float64),
 	}
 	for figure, byWay := range b.samples {

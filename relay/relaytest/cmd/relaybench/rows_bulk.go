@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"relaymux/relay/relaytest"
+	"relaymux/relay/relaytest/proc"
 )
 
 // A bulk carries n bytes to or from an origin.
@@ -68,12 +69,12 @@ func (t *turn) cpuTimes() map[string]time.Duration {
 	if t.apps != nil {
 		pids = make(map[string]int)
 		for name, p := range t.processes() {
-			pids[name] = p.cmd.Process.Pid
+			pids[name] = p.PID()
 		}
 	}
 	used := make(map[string]time.Duration)
 	for name, pid := range pids {
-		if d, ok := cpuTime(pid); ok {
+		if d, ok := proc.CPUTime(pid); ok {
 			used[name] = d
 		}
 	}

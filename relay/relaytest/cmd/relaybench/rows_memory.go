@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"relaymux/relay/relaytest"
+	"relaymux/relay/relaytest/proc"
 )
 
 // quiet is how long nothing happens before memory is read that is idle.
@@ -35,7 +36,7 @@ func (t *turn) idleMemory() error {
 func (t *turn) peakMemory() error {
 	for _, name := range []string{"client", "node"} {
 		if p := t.processes()[name]; p != nil {
-			if _, peak, ok := memory(p.cmd.Process.Pid); ok {
+			if _, peak, ok := proc.Memory(p.PID()); ok {
 				t.note("peak memory, "+name, peak/1e6)
 			}
 		}
@@ -47,7 +48,7 @@ func (t *turn) peakMemory() error {
 func (t *turn) resident() map[string]float64 {
 	all := make(map[string]float64)
 	for _, name := range []string{"client", "node"} {
-		if now, _, ok := memory(t.processes()[name].cmd.Process.Pid); ok {
+		if now, _, ok := proc.Memory(t.processes()[name].PID()); ok {
 			all[name] = now
 		}
 	}
@@ -82,11 +83,11 @@ func idleRow(n int) row {
 // openIdle is what both ends take while n connections are open.
 func (t *turn) openIdle(n int) (map[string]float64, error) {
 	cmd := t.programs.command(t.ctx, t.programs.bench, originCommand)
-	origin, address, err := start("origin", cmd, after("origin on "))
+	origin, address, err := proc.Start("origin", cmd, proc.After("origin on "), nil)
 	if err != nil {
 		return nil, err
 	}
-	defer origin.kill()
+	defer origin.Kill()
 	conns := make([]net.Conn, n)
 	defer func() {
 		for _, c := range conns {

@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"relaymux/relay/relaytest"
+	"relaymux/relay/relaytest/proc"
 )
 
 // Keys that are worth nothing: all listen on loopback, and only for the run.
@@ -43,7 +44,7 @@ func ways() []way {
 // A route is a way whose processes run. Without any it is plain loopback.
 type route struct {
 	apps                *relaytest.Stack // the applications' side; nil is plain loopback
-	client, node, relay *process
+	client, node, relay *proc.Process
 }
 
 // open starts the processes of a way, up to a link that has carried something.
@@ -70,7 +71,7 @@ func (w way) start(ctx context.Context, r *route, p *programs, idle int) (err er
 		return err
 	}
 	var said string
-	if r.node, said, err = start("node", p.command(ctx, p.relaymux, "node", "--config", config), listening); err != nil {
+	if r.node, said, err = proc.Start("node", p.command(ctx, p.relaymux, "node", "--config", config), listening, nil); err != nil {
 		return err
 	}
 	var node struct {
@@ -86,7 +87,7 @@ func (w way) start(ctx context.Context, r *route, p *programs, idle int) (err er
 	}
 	if w.relay != "" {
 		cmd := p.command(ctx, p.relayemu, "-node", url, "-deployments", "script", "-workers", "worker")
-		if r.relay, said, err = start("relayemu", cmd, after("relay ")); err != nil {
+		if r.relay, said, err = proc.Start("relayemu", cmd, proc.After("relay "), nil); err != nil {
 			return err
 		}
 		url = "http://" + said + w.relay
@@ -95,7 +96,7 @@ func (w way) start(ctx context.Context, r *route, p *programs, idle int) (err er
 		return err
 	}
 	cmd := p.command(ctx, p.relaymux, "run", "--config", config)
-	if r.client, said, err = start("client", cmd, after("proxy on ")); err != nil {
+	if r.client, said, err = proc.Start("client", cmd, proc.After("proxy on "), nil); err != nil {
 		return err
 	}
 	r.apps = &relaytest.Stack{Proxy: said}
@@ -110,7 +111,7 @@ func listening(line string) (string, bool) {
 
 // warm asks once, so that the link is made.
 func (r *route) warm(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, proc.StartLimit)
 	defer cancel()
 	defer context.AfterFunc(ctx, r.close)()
 	origin, stop, err := serve(relaytest.Answer)
@@ -141,23 +142,23 @@ func (r *route) listenPacket(ctx context.Context) (net.PacketConn, error) {
 }
 
 // processes are those that run, by the names that they have in figures.
-func (r *route) processes() map[string]*process {
-	all := map[string]*process{"client": r.client, "node": r.node, "relay": r.relay}
-	maps.DeleteFunc(all, func(_ string, p *process) bool { return p == nil })
+func (r *route) processes() map[string]*proc.Process {
+	all := map[string]*proc.Process{"client": r.client, "node": r.node, "relay": r.relay}
+	maps.DeleteFunc(all, func(_ string, p *proc.Process) bool { return p == nil })
 	return all
 }
 
 // close ends the processes, and with them every connection through them.
 func (r *route) close() {
 	for _, p := range r.processes() {
-		p.kill()
+		p.Kill()
 	}
 }
 
 // explain adds to err what the processes said last.
 func (r *route) explain(err error) error {
 	for _, p := range r.processes() {
-		err = p.explain(err)
+		err = p.Explain(err)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package proc
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 // kernel's own (proc(5), sysconf(_SC_CLK_TCK)).
 const userHZ = 100
 
-// cpuTime is what a process has used, in user and kernel mode; false if it is not
+// CPUTime is what a process has used, in user and kernel mode; false if it is not
 // known.
-func cpuTime(pid int) (time.Duration, bool) {
+func CPUTime(pid int) (time.Duration, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, false
@@ -31,9 +31,9 @@ func cpuTime(pid int) (time.Duration, bool) {
 	return time.Duration(user+system) * time.Second / userHZ, err1 == nil && err2 == nil
 }
 
-// memory is the bytes of a process that are resident, now and at most; false if it is
+// Memory is the bytes of a process that are resident, now and at most; false if it is
 // not known.
-func memory(pid int) (now, peak float64, ok bool) {
+func Memory(pid int) (now, peak float64, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, false
@@ -50,8 +50,8 @@ func memory(pid int) (now, peak float64, ok bool) {
 	return now, peak, now > 0 && peak > 0
 }
 
-// kernel is the release of the system's kernel.
-func kernel() string {
+// Kernel is the release of the system's kernel.
+func Kernel() string {
 	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return "unknown"

@@ -1,22 +1,25 @@
-package main
+// Package proc runs programs as processes, for tests and measurements: it waits for what
+// they say, and reads what the system knows of them.
+package proc
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"time"
 )
 
-// startLimit is how long a process may take until it says where it listens.
-const startLimit = 20 * time.Second
+// StartLimit is how long a process may take until it says where it listens.
+const StartLimit = 20 * time.Second
 
-// A process is a program that runs until kill, or until the context of its start
+// A Process is a program that runs until Kill, or until the context of its start
 // ends.
-type process struct {
+type Process struct {
 	name  string
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -27,6 +30,7 @@ type process struct {
 // and the one that is awaited.
 type speech struct {
 	await func(line string) (found string, ok bool)
+	each  func(line string) bool
 	heard chan string // of await, once
 
 	mu   sync.Mutex
@@ -37,9 +41,10 @@ type speech struct {
 // lastLines is how many lines of a process an error shows.
 const lastLines = 8
 
-// start runs cmd until await finds what it looks for in a line, and returns that.
-func start(name string, cmd *exec.Cmd, await func(line string) (string, bool)) (*process, string, error) {
-	p := &process{name: name, cmd: cmd, ended: make(chan struct{}), speech: speech{await: await, heard: make(chan string, 1)}}
+// Start runs cmd until await finds what it looks for in a line, and returns that. Lines
+// that each takes, if it is not nil, are for nobody else.
+func Start(name string, cmd *exec.Cmd, await func(line string) (string, bool), each func(line string) bool) (*Process, string, error) {
+	p := &Process{name: name, cmd: cmd, ended: make(chan struct{}), speech: speech{await: await, each: each, heard: make(chan string, 1)}}
 	cmd.Stdout, cmd.Stderr = &p.speech, &p.speech
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -53,15 +58,24 @@ func start(name string, cmd *exec.Cmd, await func(line string) (string, bool)) (
 	case found := <-p.heard:
 		return p, found, nil
 	case <-p.ended:
-		return nil, "", p.explain(fmt.Errorf("starting %s: it ended", name))
-	case <-time.After(startLimit):
-		p.kill()
-		return nil, "", p.explain(fmt.Errorf("starting %s: it is not ready after %v", name, startLimit))
+		return nil, "", p.Explain(fmt.Errorf("starting %s: it ended", name))
+	case <-time.After(StartLimit):
+		p.Kill()
+		return nil, "", p.Explain(fmt.Errorf("starting %s: it is not ready after %v", name, StartLimit))
 	}
 }
 
-// kill ends the process, if it has not ended, and returns when it is gone.
-func (p *process) kill() {
+// PID is what the system knows it by.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal tells it something.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Ended is closed when it has ended.
+func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Kill ends the process, if it has not ended, and returns when it is gone.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // or it is gone already
 	<-p.ended
 }
@@ -81,6 +95,9 @@ func (s *speech) Write(b []byte) (int, error) {
 }
 
 func (s *speech) hear(line string) {
+	if s.each != nil && s.each(line) {
+		return
+	}
 	if s.last = append(s.last, line); len(s.last) > lastLines {
 		s.last = s.last[1:]
 	}
@@ -93,8 +110,8 @@ func (s *speech) hear(line string) {
 	}
 }
 
-// explain adds to err what the process said last.
-func (p *process) explain(err error) error {
+// Explain adds to err what the process said last.
+func (p *Process) Explain(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil || len(p.last) == 0 {
@@ -103,8 +120,8 @@ func (p *process) explain(err error) error {
 	return fmt.Errorf("%w; %s said:\n\t%s", err, p.name, strings.Join(p.last, "\n\t"))
 }
 
-// after is an await for what follows a mark, up to a space or the end.
-func after(mark string) func(line string) (string, bool) {
+// After is an await for what follows a mark, up to a space or the end.
+func After(mark string) func(line string) (string, bool) {
 	return func(line string) (string, bool) {
 		_, found, ok := strings.Cut(line, mark)
 		found, _, _ = strings.Cut(found, " ")
@@ -112,8 +129,8 @@ func after(mark string) func(line string) (string, bool) {
 	}
 }
 
-// run runs a command to its end, and returns what it says.
-func run(ctx context.Context, env []string, name string, args ...string) (string, error) {
+// Run runs a command to its end, and returns what it says.
+func Run(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = env
 	said, err := cmd.Output()
