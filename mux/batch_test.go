@@ -1,8 +1,13 @@
 package mux
 
 import (
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"relaymux/mux/wire"
+	"relaymux/relay/account"
 )
 
 const ms = time.Millisecond
@@ -47,6 +52,45 @@ func TestFireAt(t *testing.T) {
 	if got := p.fireAt(busy); got.After(start) {
 		t.Error("coalescing that is turned off waits")
 	}
+}
+
+// TestGatheringWithOthers: of 30 slots other devices leave 5. Two exchanges are more than
+// a quarter of those: who is alone waits a step for company, by either wire.
+func TestGatheringWithOthers(t *testing.T) {
+	const step = 10 * ms
+	how := pacing{step: step, max: time.Second, maxOps: 50}
+	for _, c := range []struct {
+		left int
+		want time.Duration
+	}{{30, 0}, {9, 0}, {8, step}, {5, step}} {
+		synctest.Test(t, func(t *testing.T) {
+			d := leaving(t, c.left)
+			l := &loop{ds: []*deployment{d}, pacing: how, maxBytes: 1000, inFlight: 2}
+			lk := &linkLoop{ds: l.ds, pacing: how, maxBytes: 1000, inFlight: []*linkExchange{{up: 1}, {up: 1}}}
+			time.Sleep(time.Second)
+			now := time.Now()
+			l.line(&flow{kind: wire.Data, ops: 1, urgent: true}, inReady)
+			if got := l.readyAt().Sub(now); got != c.want {
+				t.Errorf("%d left: an op waits %v, want %v", c.left, got, c.want)
+			}
+			lk.upSince, lk.upLast, lk.upFlows = now, now, 1
+			if got := lk.upAt().Sub(now); got != c.want {
+				t.Errorf("%d left: an upload waits %v, want %v", c.left, got, c.want)
+			}
+		})
+	}
+}
+
+// leaving is a deployment of 30 slots, of which other devices leave so many.
+func leaving(t *testing.T, left int) *deployment {
+	ledger := account.Open("", slog.New(slog.DiscardHandler))
+	t.Cleanup(ledger.Close)
+	d := testDeployment("d", 30)
+	d.Account.Quota = ledger.Account("d", 30, 20_000)
+	if left < 30 {
+		d.Account.Quota.Busy(time.Now(), left+1)
+	}
+	return d
 }
 
 func TestPollWait(t *testing.T) {

@@ -100,7 +100,6 @@ func (d *deployment) ended() {
 // setDeployments is Mux.SetDeployments of the JSON wire.
 func (l *loop) setDeployments(list []Deployment, left func(Deployment)) {
 	l.ds, _ = replace(l.ds, list, left)
-	l.slots = slotsOf(l.ds)
 	l.lane.ways.Store(int32(len(l.ds)))
 	if len(l.ds) > 0 {
 		return
@@ -123,7 +122,6 @@ func (l *linkLoop) setDeployments(list []Deployment, left func(Deployment)) {
 		l.pipeAt = time.Time{} // perhaps it lets one through
 		l.again, l.tries = now, 0
 	}
-	l.slots = slotsOf(l.ds)
 	l.lane.ways.Store(int32(len(l.ds)))
 	l.rest(now)
 	if !slices.Contains(l.ds, l.claims) {

@@ -28,7 +28,6 @@ type linkLoop struct {
 	m        *Mux
 	lane     *lane
 	ds       []*deployment
-	slots    int
 	pacing   pacing
 	maxBytes int
 	set      Link
@@ -115,10 +114,10 @@ func newLinkLoop(m *Mux, set Link, ds []*deployment, how pacing, maxBytes int) *
 		set.Wall = time.Now
 	}
 	l := &linkLoop{
-		m: m, lane: newLane(len(ds)), ds: ds, slots: slotsOf(ds), pacing: how, maxBytes: maxBytes, set: set,
+		m: m, lane: newLane(len(ds)), ds: ds, pacing: how, maxBytes: maxBytes, set: set,
 		grow: 1, pool: link.NewPool(int(m.memory / 8 * 3)),
 	}
-	l.done, l.piped = make(chan *linkExchange, l.slots), make(chan pipeEvent, pipeEvents)
+	l.done, l.piped = make(chan *linkExchange, slotsOf(ds)), make(chan pipeEvent, pipeEvents)
 	for _, d := range ds {
 		d.begin()
 	}

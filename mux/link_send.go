@@ -85,7 +85,7 @@ func (l *linkLoop) upAt() time.Time {
 	g := gathering{
 		ops: l.upFlows, bytes: l.upBytes, maxBytes: l.maxBytes,
 		first: l.upSince, last: l.upLast, before: l.upBefore,
-		busy: busy, slots: l.slots, rtt: l.floor(),
+		busy: busy, slots: mostOf(l.ds), rtt: l.floor(),
 	}
 	if g.ops == 1 && l.upSince.Sub(l.crowd) < crowdPause {
 		g.before = g.first // others have just been answered too, and will say something

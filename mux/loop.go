@@ -14,7 +14,6 @@ type loop struct {
 	pacing   pacing
 	maxBytes int             // of a body
 	launch   func(*exchange) // starts its worker
-	slots    int             // of all accounts together
 
 	// Flows that stand in line, each in at most one of these (flow.queue). Who
 	// has left a line is passed over when that place comes up.
@@ -270,7 +269,7 @@ func (l *loop) readyAt() time.Time {
 	g := gathering{
 		ops: l.ops, bytes: l.weight, maxBytes: l.maxBytes,
 		first: first, last: l.last, before: l.before, patient: l.urgent == 0,
-		busy: l.inFlight - len(l.heldNow), slots: l.slots, rtt: l.floor(),
+		busy: l.inFlight - len(l.heldNow), slots: mostOf(l.ds), rtt: l.floor(),
 	}
 	return l.pacing.fireAt(g)
 }

@@ -153,9 +153,8 @@ func New(c Config) *Mux {
 func (m *Mux) startLoop(ds []*deployment, how pacing, maxBytes int, loops *sync.WaitGroup) {
 	l := &m.loop
 	l.m, l.lane, l.ds, l.pacing, l.maxBytes = m, newLane(len(ds)), ds, how, maxBytes
-	l.slots = slotsOf(ds)
 	// Room for about all exchanges there can be: a worker hardly ever waits.
-	m.done = make(chan *exchange, l.slots)
+	m.done = make(chan *exchange, slotsOf(ds))
 	l.launch = func(x *exchange) { go m.carry(x) }
 	loops.Go(l.run)
 }

@@ -138,8 +138,8 @@ func (d *deployment) usable(now time.Time) bool {
 	return !now.Before(d.until) && (d.parkedFor == 0 || d.probes == 0)
 }
 
-// score is the expected time of an exchange, the worse the fuller it is. known
-// stands for the round trip of one that was never measured.
+// score is the expected time of an exchange, the worse the fuller it is, other devices
+// counted. known stands for the round trip of one that was never measured.
 func (d *deployment) score(known time.Duration) time.Duration {
 	rtt := d.rtt
 	if rtt == 0 {
@@ -148,7 +148,7 @@ func (d *deployment) score(known time.Duration) time.Duration {
 	if d.Link && d.fails > 0 && time.Since(d.failed) < wary {
 		rtt *= 2 // else one that is silent, and has nothing in flight, looks the best
 	}
-	return rtt + rtt*time.Duration(d.inFlight)/time.Duration(d.Account.slots)
+	return rtt + rtt*time.Duration(d.inFlight)/time.Duration(d.Account.most())
 }
 
 // wary is for how long a deployment of the link that failed is the second choice.

@@ -59,6 +59,18 @@ func TestPick(t *testing.T) {
 	}
 }
 
+// TestScoreWithOthers: what other devices leave is how full it gets.
+func TestScoreWithOthers(t *testing.T) {
+	a, b := leaving(t, 5), testDeployment("b", 30)
+	for _, d := range []*deployment{a, b} {
+		d.rtt = time.Second
+		d.load(4)
+	}
+	if d := pick([]*deployment{a, b}, time.Now(), noReserve, take); d != b {
+		t.Error("the one with 4 of 5 slots in use is picked, not the one with 4 of 30")
+	}
+}
+
 func TestHoldReserve(t *testing.T) {
 	for slots, want := range map[int]int{1: 0, 2: 1, 5: 1, 10: 2, 30: 6} {
 		if got := holdReserve(testDeployment("d", slots)); got != want {
