@@ -295,6 +295,49 @@ func TestHostile74_DeadH2Connection(t *testing.T) {
 	})
 }
 
+// TestIdleH2Pings: who is silent is asked every 10 s whether he is there, and for no
+// longer than the connection may be idle: while an exchange is held, and after it.
+func TestIdleH2Pings(t *testing.T) {
+	inTime(t, 25*time.Second+time.Hour, func(r *rig) {
+		r.serve(server, nil, slow(25*time.Second, 0, "{}"))
+		var sent atomic.Int64
+		tr := r.transport(node, func(c *fronted.Config) {
+			c.HTTP = "2"
+			c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := r.net.Dial(ctx, network, addr)
+				return &counted{Conn: conn, writes: &sent}, err
+			}
+		})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, f := r.exchange(tr); f != nil {
+				r.Error(f)
+			}
+		}()
+		time.Sleep(time.Second)
+		was := sent.Load()
+		<-done
+		held := sent.Load() - was
+		was = sent.Load()
+		time.Sleep(time.Hour)
+		if idle := sent.Load() - was; held != 2 || idle > 10 {
+			r.Errorf("%d pings in 25 s of silence and %d afterwards", held, idle)
+		}
+	})
+}
+
+// counted counts writes.
+type counted struct {
+	net.Conn
+	writes *atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(p)
+}
+
 // hole is a connection whose writes go nowhere once it is dead.
 type hole struct {
 	net.Conn

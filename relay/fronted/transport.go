@@ -114,8 +114,10 @@ func pool(c Config) *http.Transport {
 		Protocols:      protocols,
 		// All exchanges share an h2 connection: a dead one must not wait for
 		// each of them to find out. Two of them, one after the other, are found
-		// within the 30 s for which a new flow waits.
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step / 3, PingTimeout: step, MaxReadFrameSize: maxFrame},
+		// within the 30 s for which a new flow waits. That is by asking seldom and
+		// waiting a little: who only waits, for an idle connection or a hold, would be
+		// known by his pings, and his radio would never sleep.
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: step, PingTimeout: step / 3, MaxReadFrameSize: maxFrame},
 		WriteBufferSize:        maxWrite,
 		MaxConnsPerHost:        c.MaxConns,
 		MaxIdleConnsPerHost:    max(c.MaxConns, 64), // two accounts' worth of slots (30 each)
