@@ -131,12 +131,14 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		if f.Kind == relay.Cancelled || x.stale { // a link that is no more says nothing of who carried it
 			return
 		}
-		if !x.hello && x.poll {
-			w.holdLost(x.took, now)
-		}
-		l.avoid = d.Account
-		if l.failing.IsZero() {
-			l.failing = now
+		if f.Kind != relay.NoMemory { // which says nothing of the way
+			if !x.hello && x.poll {
+				w.holdLost(x.took, now)
+			}
+			l.avoid = d.Account
+			if l.failing.IsZero() {
+				l.failing = now
+			}
 		}
 		// Who does not know the link any more is a node that began anew, if a handshake
 		// proves it; if not, the failure of that is told. That a handshake is refused

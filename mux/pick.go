@@ -253,6 +253,13 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 	if f.Kind == relay.Cancelled {
 		return
 	}
+	if f.Kind == relay.NoMemory { // told once, not for each of those that come at once
+		if d.said != f.Detail {
+			d.said = f.Detail
+			log.Warn("an answer was given up", "deployment", d.Name, "detail", f.Detail, "hint", f.Hint)
+		}
+		return
+	}
 	was, said, words, now := d.parkedFor, d.said, d.lastWords, time.Now()
 	if !rumour {
 		d.said = f.Detail

@@ -1,9 +1,12 @@
 package mux
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"relaymux/mux/stats"
 	"relaymux/relay"
 )
 
@@ -110,6 +113,24 @@ func TestHostile71_73_CoolDown(t *testing.T) {
 	}
 	if rest, _ := coolDown(&relay.Failure{Kind: relay.TooLarge, Untouched: true}, 5); rest != 0 {
 		t.Errorf("a body that was too large: %v", rest)
+	}
+}
+
+// TestHostile82_OwnShortage: that this program has no memory for answers is no relay's
+// fault. None rests for it, and it is told, once.
+func TestHostile82_OwnShortage(t *testing.T) {
+	var said strings.Builder
+	d := testDeployment("d", 10)
+	d.Stats = new(stats.Deployment)
+	f := &relay.Failure{Kind: relay.NoMemory, Detail: "no memory", Hint: "limits.memory"}
+	for range 5 {
+		d.failedBy(slog.New(slog.NewTextHandler(&said, nil)), f, time.Second, 100, []*deployment{d}, false)
+	}
+	if n := d.Stats.Outcome[relay.NoMemory].Load(); n != 5 || d.fails != 0 || !d.usable(time.Now()) {
+		t.Errorf("%d are counted, %d as the relay's, which is usable: %v", n, d.fails, d.usable(time.Now()))
+	}
+	if strings.Count(said.String(), "limits.memory") != 1 {
+		t.Errorf("the log: %s", said.String())
 	}
 }
 

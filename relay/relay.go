@@ -56,6 +56,7 @@ const (
 	TooLarge                    // request refused for its size, or an answer above the limit
 	Malformed                   // 200, but empty, truncated or not the wire's JSON
 	Rejected                    // a top-level "e": the script or the node refused the whole batch
+	NoMemory                    // this program has none for the answer: not the relay's fault
 	Cancelled                   // we gave it up ourselves
 )
 
@@ -63,7 +64,7 @@ var kindText = [...]string{
 	Unreachable: "unreachable", Timeout: "timeout", Broken: "broken", RetryAfter: "retry_after",
 	Quota: "quota", SignIn: "sign_in", Decoy: "decoy", Refused: "refused", ServerError: "server_error",
 	Redirected: "redirected", TooLarge: "too_large", Malformed: "malformed", Rejected: "rejected",
-	Cancelled: "cancelled",
+	Cancelled: "cancelled", NoMemory: "no_memory",
 }
 
 func (k Kind) String() string {

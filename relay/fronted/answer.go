@@ -27,7 +27,7 @@ const (
 
 var (
 	errTooLarge = errors.New("answer above the limit")
-	errMemory   = errors.New("no memory for the answer: limits.memory is in use")
+	errMemory   = errors.New("no memory for the answer")
 )
 
 // claimStep is how many bytes of an answer are claimed at a time. As many are free: most

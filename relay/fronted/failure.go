@@ -42,6 +42,9 @@ func (x *exchange) explain(ctx context.Context, err error) *relay.Failure {
 		return &relay.Failure{Kind: relay.TooLarge, Err: err,
 			Detail: fmt.Sprintf("the answer is larger than %d bytes", x.config.MaxAnswer)}
 	}
+	if errors.Is(err, errMemory) {
+		return &relay.Failure{Kind: relay.NoMemory, Detail: err.Error(), Hint: "limits.memory is in use: raise it", Err: err}
+	}
 	return &relay.Failure{Kind: relay.Broken, Detail: clean(err.Error()), Err: err}
 }
 

@@ -109,7 +109,7 @@ func TestHostile73_ClaimedMemory(t *testing.T) {
 		switch {
 		case tt.ok && (err != nil || len(x.Answer) < tt.size):
 			t.Errorf("%d bytes with %d: %v", tt.size, tt.memory, err)
-		case !tt.ok && (f == nil || f.Kind != relay.Broken || !strings.Contains(f.Detail, "limits.memory") || len(x.Answer) > tt.memory+256<<10):
+		case !tt.ok && (f == nil || f.Kind != relay.NoMemory || !strings.Contains(f.Hint, "limits.memory") || len(x.Answer) > tt.memory+256<<10):
 			t.Errorf("%d bytes with %d: %d bytes, %v", tt.size, tt.memory, len(x.Answer), err)
 		}
 	}
