@@ -1,22 +1,30 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
 )
 
+// CheckStateDir is CheckDir of what StateDir has returned, which may be none.
+func CheckStateDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if err := CheckDir(dir); err != nil {
+		return fmt.Errorf("dir under [state]: %w", err)
+	}
+	return nil
+}
+
 // CheckDir says why others could replace what this program keeps in a directory, nil if
-// they cannot, or if it is not there yet.
+// they cannot, or if there is none to look at: who opens it says why.
 func CheckDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
 	case err != nil:
-		return fmt.Errorf("looking at the directory: %w", err)
+		return nil
 	case ofOthers(info, os.Geteuid()):
 		return fmt.Errorf("the directory %s is another user's, who could replace what is in it; name another", dir)
 	case writableByAll(info.Mode()) && info.Mode()&fs.ModeSticky == 0:

@@ -22,10 +22,8 @@ func NewNode(cfg *config.Config, in Process) (*Node, error) {
 	leaveOne()
 	var identity config.Secret
 	dir := config.StateDir(cfg, in.Environ)
-	if dir != "" {
-		if err := config.CheckDir(dir); err != nil {
-			return nil, fmt.Errorf("dir under [state]: %w", err)
-		}
+	if err := config.CheckStateDir(dir); err != nil {
+		return nil, err
 	}
 	if !cfg.Node.Key.IsSet() && dir != "" {
 		var err error

@@ -97,6 +97,9 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 		boundHeap(int64(cfg.Limits.Memory))
 		leaveOne()
 	}
+	if err = config.CheckStateDir(stateDir); err != nil {
+		return err
+	}
 	if p.fleet, err = newFleet(cfg, nil, in.Log, p.quic); err != nil {
 		return err
 	}

@@ -26,11 +26,15 @@ func NewTuner(cfg *config.Config, in Process, budget int) (*Tuner, error) {
 	if len(cfg.Deployments) == 0 {
 		return nil, errors.New("the config has no [[deployment]]: there is nothing to measure")
 	}
+	dir := config.StateDir(cfg, in.Environ)
+	if err := config.CheckStateDir(dir); err != nil {
+		return nil, err
+	}
 	ds, err := Deployments(cfg, in.Log, new(stats.UDP))
 	if err != nil {
 		return nil, err
 	}
-	t := &Tuner{ledger: account.Open(config.StateDir(cfg, in.Environ), slog.New(notTaken{in.Log.Handler()}))}
+	t := &Tuner{ledger: account.Open(dir, slog.New(notTaken{in.Log.Handler()}))}
 	if err := t.ledger.Kept(); errors.Is(err, account.ErrTaken) {
 		t.Close()
 		return nil, errors.New("the proxy is running: stop it first, for it would not count these exchanges, and both would have to share the relays")
