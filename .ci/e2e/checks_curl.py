@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import clients
 from clients import free_port
+from hostile import hostile
 from judge import Front, sha256, verdict, version
 from world import HOSTS, require
 
@@ -113,6 +114,7 @@ def cases():
         yield Case(kind, "name", "1.1", False, "right", False, ask)  # of which the proxy asks none
 
 
+@hostile(6, 40, 42)
 def judge_curl(world):
     """Exit codes, statuses, HTTP versions and checksums."""
     node, front = world.node(), Front(world)

@@ -7,6 +7,7 @@ import clients_udp
 import origin_udp
 import socks_scripts
 from clients import free_port, host_port, listens
+from hostile import hostile
 from judge import version
 from socks_scripts import NAME
 from world import require, until
@@ -58,6 +59,7 @@ socks pass {{ from: 0/0 to: 0/0 protocol: tcp udp }}
         until(lambda: listens(port), 10, f"danted listens {program.err()}")
 
 
+@hostile(3, 5, 6, 8, 9, 10, 12, 14, 18, 19, 20, 21)
 def judge_dante(world):
     """Greetings, logins, requests and datagrams, good and bad."""
     node, password = world.node(), world.secret()

@@ -9,6 +9,7 @@ import time
 
 import clients
 from faults import complaints
+from hostile import hostile
 from world import ADMIN, proxy_of, require, until
 
 KILLS = 12
@@ -71,6 +72,7 @@ daily_quota = 200
         return int(text.split()[4])
 
 
+@hostile(83)
 def disk_full(world):
     """Full, read-only and gone while the proxy runs, and from the start."""
     with Disk(world) as disk:
@@ -122,6 +124,7 @@ def stop(program):
     require(program.wait(20) == 0, "the proxy failed")
 
 
+@hostile(83, 87)
 def disk_kill(world):
     """kill -9 at any moment, with space and without: the file is whole, and no count is lost
     but of the last second."""
@@ -145,6 +148,7 @@ def disk_kill(world):
         return f"{KILLS} kills, {last} counted"
 
 
+@hostile(83)
 def long_disk(world):
     """Space comes back while the proxy runs."""
     with Disk(world) as disk:

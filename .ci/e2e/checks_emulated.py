@@ -10,16 +10,19 @@ import subprocess
 import clients
 from checks_link import CHUNK
 from checks_load import get, put, way
+from hostile import hostile
 from world import require
 
 OBJECTS, AT_ONCE, OBJECT = 60, 12, 20_000  # a page
 
 
+@hostile(88)
 def long_emulated_386(world):
     """A page, and 10 MB each way, by the link and by the JSON wire."""
     return carries(world, "386", "")
 
 
+@hostile(88)
 def long_emulated_mipsle(world):
     """The same."""
     return carries(world, "mipsle", "qemu-mipsel-static")

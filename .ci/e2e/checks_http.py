@@ -9,6 +9,7 @@ import threading
 
 import clients
 from clients import host_port
+from hostile import hostile
 from http_scripts import PARTIAL, SCRIPTS
 from judge import verdict
 from world import require
@@ -80,6 +81,7 @@ def through(proxy, text):
     return statuses(got), recorder.seen.replace(recorder.host, b"HOST")
 
 
+@hostile(33, 34, 35, 37, 38, 39)
 def judge_smuggling(world):
     """The proxy's HTTP side: statuses, and what the origin sees of it."""
     _, proxy = world.embedded()
@@ -93,6 +95,7 @@ def judge_smuggling(world):
     return f"raw HTTP/1 to the proxy: {verdict(len(SCRIPTS), wrong)}, every byte that the origin saw"
 
 
+@hostile(64)
 def judge_probes(world):
     """The same to the node, which forwards nothing: one answer for each connection, then
     its end, and none that would tell what it is."""

@@ -17,6 +17,7 @@ import typing
 import origin_udp
 from clients_udp import Association
 from faults import Injection, complaints, processor
+from hostile import hostile
 from world import Failed, require, until
 
 BULK = 3_000_000   # bytes, each way
@@ -236,11 +237,13 @@ def table(world, cases):
     return f"{len(cases)} faults"
 
 
+@hostile(76, 81, 83)
 def inject_short(world):
     """Those of SHORT."""
     return table(world, SHORT)
 
 
+@hostile(76, 81, 83)
 def long_inject(world):
     """The others."""
     return table(world, LONG)

@@ -27,6 +27,7 @@ def few_files(world):
     return starve(world, program, proxy, program)
 
 
+@hostile(81)
 def few_files_proxy(world):
     """The same where the node has enough."""
     node = world.node()
@@ -34,6 +35,7 @@ def few_files_proxy(world):
     return starve(world, program, proxy, program)
 
 
+@hostile(81)
 def few_files_node(world):
     """The same where the proxy has enough."""
     node = world.node(limit_files=64)

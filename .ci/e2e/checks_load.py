@@ -16,6 +16,7 @@ import time
 import clients
 from checks_limits import begin, settled, wave
 from faults import processor
+from hostile import hostile
 from world import most_files, require, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -84,6 +85,7 @@ def way(world, wire):
     return node.program, program, proxy
 
 
+@hostile(88)
 def long_memory(world):
     """GOMEMLIMIT=64MiB at both ends, with the memory of buffers to match and without: 16
     downloads and 200 connections at a time."""
@@ -111,6 +113,7 @@ def long_memory(world):
     return f"{len(said)} ways"
 
 
+@hostile(88)
 def long_procs(world):
     """GOMAXPROCS=1 at both ends."""
     world.environ = {"GOMAXPROCS": "1"}
@@ -123,6 +126,7 @@ def long_procs(world):
     return ", ".join(said)
 
 
+@hostile(80)
 def long_idle(world):
     """10,000 connections, what each costs at either end."""
     count = min(10_000, most_files() - 1000)
@@ -204,6 +208,7 @@ def opens(proxy, port, count=300):
     return times
 
 
+@hostile(80)
 def long_active(world):
     """2,000 connections that send 1 KB a second each: how long a new one takes beside them."""
     world.environ = MANY
@@ -222,6 +227,7 @@ def long_active(world):
     return figures
 
 
+@hostile(80)
 def long_storm(world):
     """5,000 new connections a second for 10 s: none that is taken in is lost, and memory and
     files come back."""
@@ -248,6 +254,7 @@ def long_storm(world):
     return figures
 
 
+@hostile(82)
 def long_slow(world):
     """100 downloads, of which 10 read 1 KB a second and 10 nothing, then 100 uploads, of which
     20 send 1 KB a second, and 10 to a target that does not read: the others go at full speed,
@@ -311,6 +318,7 @@ class Slow:
                         pass
 
 
+@hostile(75)
 def long_suspend(world):
     """The proxy is stopped for two minutes, as a machine that sleeps: connections outlive it,
     and what was due meanwhile does not come all at once."""

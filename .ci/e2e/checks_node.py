@@ -9,6 +9,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import clients
+from hostile import hostile
 from judge import WHOLE, package
 from world import require, until
 
@@ -88,6 +89,7 @@ def sslscan(port):
     return f"{package('sslscan')}: {', '.join(spoken)}, {len(suites)} suites, all AEAD"
 
 
+@hostile(32, 64)
 def judge_slow(world):
     """slowhttptest's three ways at once, on the proxy's HTTP side and on the node, and a
     good client of each."""

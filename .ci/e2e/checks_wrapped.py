@@ -8,6 +8,7 @@ import sys
 
 import clients
 from clients import free_port, host_port, listens
+from hostile import hostile
 from judge import package, sha256, verdict, version
 from world import HOSTS, require, until
 
@@ -50,6 +51,7 @@ def attempt(argv, right, **options):
     return None if right(done.stdout) else said
 
 
+@hostile(6, 18, 40)
 def judge_proxychains(world):
     """curl that knows of no proxy, by a dynamic chain whose first proxy is dead."""
     proxies, wrong, count = Proxies(world), [], 0
@@ -67,6 +69,7 @@ def judge_proxychains(world):
     return f"{package('proxychains4')}: {verdict(count, list(filter(None, wrong)))}"
 
 
+@hostile(6)
 def judge_torsocks(world):
     """The same with torsocks, which has the proxy look up what is below .onion."""
     proxies, wrong = Proxies(world), []
@@ -84,6 +87,7 @@ def judge_torsocks(world):
     return f"{package('torsocks')}: {verdict(len(wrong), list(filter(None, wrong)))}"
 
 
+@hostile(6, 18, 40)
 def judge_relays(world):
     """ncat and socat, as people put them before programs: what is sent comes back."""
     proxies, wrong, count = Proxies(world), [], 0
@@ -133,6 +137,7 @@ def judge_ssh(world):
     return f"{version('ssh', '-V').split(',')[0]} by ncat: 5 MB each way whole by {', '.join(said)}"
 
 
+@hostile(6, 18, 40)
 def judge_pysocks(world):
     """PySocks by TCP: each kind with each password, by name and by address."""
     proxies, wrong, count = Proxies(world), [], 0
