@@ -5,8 +5,6 @@ import (
 	"math/bits"
 	"slices"
 	"time"
-
-	"relaymux/mux/buf"
 )
 
 // Limits of one message.
@@ -20,78 +18,6 @@ const opBytes = 1 << 20
 
 // quantum is what a stream sends before it is the next one's turn.
 const quantum = 64 << 10
-
-// A Message is what goes into one body: frames with their numbers, and references
-// to the payload, so that the bytes are copied and sealed elsewhere, while the
-// Conn goes on. It is used once, by AppendSealed or Release.
-type Message struct {
-	Exchange uint64
-	First    uint32 // the place of its first record in the exchange: not 0 where it follows others, in a pipe
-	Plain    int    // bytes of its records, not yet sealed
-	Payload  int    // of which bytes of streams and datagrams
-	Ops      int
-	records  []planned
-	parts    []part
-	arena    []byte
-}
-
-// planned is one record.
-type planned struct {
-	number   uint64
-	from, to int // its parts
-}
-
-// A part is payload, or if b is nil the next n bytes of the arena.
-type part struct {
-	b *buf.Buf // owned
-	p []byte
-	n int
-}
-
-// Empty reports whether the message has nothing but its own head.
-func (m *Message) Empty() bool { return m.Payload == 0 && m.Ops == 0 }
-
-// Records is how many records it has.
-func (m *Message) Records() int { return len(m.records) }
-
-// SealedLen is how many bytes AppendSealed adds.
-func (m *Message) SealedLen() int { return m.Plain + len(m.records)*(RecordHead+RecordTag) }
-
-// AppendSealed appends the message's records to body, sealed, and lets go of what
-// it refers to. s may be used by nobody else meanwhile.
-func (m *Message) AppendSealed(body []byte, s *Sealer) ([]byte, error) {
-	defer m.Release()
-	body = slices.Grow(body, m.SealedLen())
-	arena := m.arena
-	for i, r := range m.records {
-		start := len(body)
-		body = append(body, make([]byte, RecordHead)...)
-		for _, p := range m.parts[r.from:r.to] {
-			if p.b == nil {
-				body = append(body, arena[:p.n]...)
-				arena = arena[p.n:]
-				continue
-			}
-			body = append(body, p.p...)
-		}
-		var err error
-		if body, err = s.Seal(body, start, m.Exchange, m.First+uint32(i), r.number); err != nil {
-			return body, err
-		}
-	}
-	return body, nil
-}
-
-// Release lets go of what the message refers to.
-func (m *Message) Release() {
-	for i := range m.parts {
-		if b := m.parts[i].b; b != nil {
-			b.Release()
-			m.parts[i].b = nil
-		}
-	}
-	m.parts, m.records, m.arena = nil, nil, nil
-}
 
 // A packer fills a message.
 type packer struct {
@@ -402,62 +328,4 @@ func (p *packer) datagramsHead(s *Stream, first, total int) {
 func (p *packer) finish() {
 	p.end()
 	binary.BigEndian.PutUint16(p.m.arena[1:], uint16(min(len(p.m.records), 1<<16-1)))
-}
-
-// HasData reports whether bytes, datagrams or opens of streams may go now.
-func (c *Conn) HasData() bool {
-	for c.ready.len() > 0 && !c.ready.peek().sendable() {
-		c.ready.peek().queued = false
-		c.ready.pop()
-	}
-	return c.ready.len() > 0 || c.owes(dueOpen)
-}
-
-// HasNews is HasData of a node, or that a client waits to hear what became of an
-// open.
-func (c *Conn) HasNews() bool {
-	if c.HasData() {
-		return true
-	}
-	for _, s := range c.control {
-		if c.streams[s.id] == s && (s.due&dueReset != 0 && !s.out.reply || s.due&dueOpened != 0 && s.Tell()) {
-			return true
-		}
-	}
-	return false
-}
-
-// HasResets reports whether the other end is to be told soon of streams that were
-// given up.
-func (c *Conn) HasResets() bool {
-	for _, s := range c.control {
-		if c.streams[s.id] == s && s.due&dueReset != 0 && !s.quiet {
-			return true
-		}
-	}
-	return false
-}
-
-// WindowLow reports whether the other end is about to run out of a window, or of
-// the credit, and there is more to be told.
-func (c *Conn) WindowLow() bool {
-	if c.creditDue && c.received+c.freeCredit()/2 > c.told {
-		return true
-	}
-	for _, s := range c.control {
-		i := &s.in
-		if c.streams[s.id] == s && s.due&dueWindow != 0 && !i.done && i.highest+i.window/2 > i.told {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *Conn) owes(d due) bool {
-	for _, s := range c.control {
-		if c.streams[s.id] == s && s.due&d != 0 {
-			return true
-		}
-	}
-	return false
 }
