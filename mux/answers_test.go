@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"relaymux/mux/buf"
 	"relaymux/mux/link"
 	"relaymux/relay"
 )
@@ -37,7 +38,7 @@ func (f *flooder) Exchange(ctx context.Context, x *relay.Exchange) error {
 func (f *flooder) Close() {}
 
 // TestHostile73_AnswersShareTheMemory: all answers together, of either wire, take no more
-// than limits.memory, and give it back.
+// than what uploads leave of limits.memory, and inboxes; and give it back.
 func TestHostile73_AnswersShareTheMemory(t *testing.T) {
 	const memory = 32 << 20
 	for name, l := range map[string]*Link{"json": nil, "link": {Secret: link.NewSecret("a secret of the test, 32 letters"), Grace: time.Minute}} {
@@ -57,7 +58,7 @@ func TestHostile73_AnswersShareTheMemory(t *testing.T) {
 				}
 				time.Sleep(2 * time.Second)
 				synctest.Wait()
-				if n := f.took.Load(); n != memory || f.calls.Load() < 2 && l == nil {
+				if n := f.took.Load(); n != memory/4*3 || f.calls.Load() < 2 && l == nil {
 					t.Errorf("%d exchanges take %d bytes of %d", f.calls.Load(), n, memory)
 				}
 				close(f.letGo)
@@ -71,5 +72,30 @@ func TestHostile73_AnswersShareTheMemory(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestClaimBesideInboxes: what waits in inboxes leaves answers less, but a quarter of the
+// memory in any case; what polls may bring is no such thing.
+func TestClaimBesideInboxes(t *testing.T) {
+	const quarter = 1 << 20
+	for _, c := range []struct{ inboxes, promised, want int }{
+		{0, 0, 3 * quarter}, {quarter, 0, 2 * quarter}, {2 * quarter, 0, quarter}, {3 * quarter, 0, quarter},
+		{0, 2 * quarter, 3 * quarter}, {quarter, quarter, 2 * quarter},
+	} {
+		m := &Mux{memory: 4 * quarter, budget: buf.NewBudget(2 * quarter), answers: buf.NewBudget(3 * quarter)}
+		m.budget.Force(c.inboxes + c.promised)
+		m.promised.Add(int64(c.promised))
+		a, b := claim{m: m}, claim{m: m}
+		for a.take(64<<10) || b.take(64<<10) {
+		}
+		if got := a.n + b.n; got != c.want {
+			t.Errorf("%d in inboxes, %d promised: answers get %d, want %d", c.inboxes, c.promised, got, c.want)
+		}
+		a.release()
+		b.release()
+		if n := m.answers.Used(); n != 0 {
+			t.Errorf("%d are not given back", n)
+		}
 	}
 }

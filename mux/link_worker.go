@@ -63,7 +63,7 @@ func (m *Mux) carryLink(x *linkExchange, done chan<- *linkExchange) {
 	body := m.sealed(x)
 	x.answer = buf.Body()
 	x.Exchange.Body, x.Exchange.Answer, x.Exchange.Binary = body.B, x.answer.B, x.binary
-	memory := claim{of: m.answers}
+	memory := claim{m: m}
 	defer memory.release()
 	x.Exchange.Claim = memory.take
 	x.bodyLen = len(body.B)

@@ -21,6 +21,7 @@ func (l *loop) finish(x *exchange) {
 	if x.poll {
 		l.heldNow = slices.DeleteFunc(l.heldNow, func(h *exchange) bool { return h == x })
 	}
+	l.m.promised.Add(-int64(x.reserve))
 	l.m.budget.Return(x.reserve)
 	for i := range x.out {
 		x.brought += x.out[i].n

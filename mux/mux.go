@@ -47,7 +47,7 @@ type Config struct {
 
 	// Memory bounds what buffers hold, in bytes: half is for what has arrived
 	// and its application has not taken, a quarter for what is on its way up,
-	// a quarter for bodies. Every flow may have a little in any case (64 KiB
+	// a quarter, and what is free of that half, for answers that are coming in. Every flow may have a little in any case (64 KiB
 	// each way), for without it nothing would move.
 	Memory int64
 
@@ -73,7 +73,9 @@ type Mux struct {
 	budget *buf.Budget // payload that waits in inboxes, or that polls may bring
 
 	unacked *buf.Budget // of the link: on its way up
-	answers *buf.Budget // that are coming in: ours have at most what budget allows, and a third for their form, but relays may send anything
+	answers *buf.Budget // that are coming in, see claim.take
+
+	promised atomic.Int64 // of what is charged to budget: nothing has come of it yet
 
 	heavies *semaphore.Weighted // who may keep a core busy
 
@@ -107,7 +109,7 @@ func New(c Config) *Mux {
 		memory:  c.Memory,
 		budget:  buf.NewBudget(c.Memory / 2),
 		unacked: buf.NewBudget(c.Memory / 4),
-		answers: buf.NewBudget(c.Memory),
+		answers: buf.NewBudget(c.Memory / 4 * 3),
 		heavies: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
 		quit:    make(chan struct{}),
 		stopped: make(chan struct{}),

@@ -84,6 +84,7 @@ func (l *loop) reserve(x *exchange, op *wire.Op, window int) {
 	charge := max(0, most-windowLeast)
 	x.reserve += charge
 	l.m.budget.Force(charge)
+	l.m.promised.Add(int64(charge))
 }
 
 // addCloses fills a batch up with closes that wait for company.

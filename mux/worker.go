@@ -100,7 +100,7 @@ func (m *Mux) encode(x *exchange) *buf.Buf {
 func (m *Mux) travel(x *exchange, body *buf.Buf) {
 	answer := buf.Body()
 	began := time.Now()
-	memory := claim{of: m.answers}
+	memory := claim{m: m}
 	defer memory.release()
 	e := relay.Exchange{Body: body.B, Answer: answer.B, Claim: memory.take}
 	err := x.d.Transport.Exchange(m.ctx, &e)
@@ -128,22 +128,31 @@ func (m *Mux) decode(x *exchange, answer *buf.Buf) *relay.Failure {
 	return x.deliver(answer)
 }
 
-// A claim is what one answer takes of a budget.
+// A claim is what one answer takes of the memory.
 type claim struct {
-	of *buf.Budget
-	n  int
+	m *Mux
+	n int
 }
 
-// take is a relay.Exchange's Claim.
+// take is a relay.Exchange's Claim. Answers that are coming in share with what waits in
+// inboxes three quarters of the memory, of which a quarter is theirs in any case. Those
+// that nobody has tampered with fit: they bring what budget has room for, and take a third
+// more for their form. But relays may send anything.
 func (c *claim) take(n int) bool {
-	if !c.of.Try(n) {
+	m := c.m
+	if !m.answers.Try(n) {
+		return false
+	}
+	inboxes := m.budget.Used() - m.promised.Load()
+	if used := m.answers.Used(); used > m.memory/4 && used > m.answers.Limit()-inboxes {
+		m.answers.Return(n)
 		return false
 	}
 	c.n += n
 	return true
 }
 
-func (c *claim) release() { c.of.Return(c.n) }
+func (c *claim) release() { c.m.answers.Return(c.n) }
 
 // heavySize is from where on encoding and decoding count as work: about 30 us.
 const heavySize = 256 << 10

@@ -31,9 +31,11 @@ var (
 // A request is the text of one, in a pooled buffer that is charged to the
 // node's budget. Whoever has it calls release.
 type request struct {
-	n       *Node
-	b       *buf.Buf
-	charged int
+	n        *Node
+	b        *buf.Buf
+	charged  int
+	stranger bool // what fill has charged is also of what strangers may have together,
+	lent     int  // which is so much
 }
 
 func (n *Node) newRequest() *request { return &request{n: n, b: buf.Body()} }
@@ -41,6 +43,7 @@ func (n *Node) newRequest() *request { return &request{n: n, b: buf.Body()} }
 func (q *request) release() {
 	q.b.Release()
 	q.n.bodies.Return(q.charged)
+	q.n.strange.Return(q.lent)
 }
 
 // charge accounts for n more bytes, which are there already.
@@ -53,6 +56,7 @@ func (q *request) charge(n int) {
 // long that takes, and that memory may be short for it, tells a probe nothing.
 func (n *Node) receive(w http.ResponseWriter, r *http.Request) (*request, error) {
 	q := n.newRequest()
+	q.stranger = isStrangers(r)
 	if err := q.fill(r.Body, maxBody); err != nil {
 		q.release()
 		return nil, err
@@ -69,6 +73,7 @@ func (n *Node) receive(w http.ResponseWriter, r *http.Request) (*request, error)
 func (q *request) gunzip() (*request, error) {
 	defer q.release()
 	plain := q.n.newRequest()
+	plain.stranger = q.stranger
 	if err := q.n.codec.gunzip(plain, q.b.B); err != nil {
 		plain.release()
 		return nil, err
@@ -82,7 +87,7 @@ func (q *request) fill(r io.Reader, limit int) error {
 		if err := q.grow(); err != nil {
 			return err
 		}
-		room := q.b.B[len(q.b.B):min(cap(q.b.B), limit+1, len(q.b.B)+growStep)]
+		room := q.b.B[len(q.b.B):min(cap(q.b.B), limit+1, q.charged)]
 		k, err := r.Read(room)
 		q.b.B = q.b.B[:len(q.b.B)+k]
 		switch {
@@ -96,21 +101,39 @@ func (q *request) fill(r io.Reader, limit int) error {
 	}
 }
 
-// growStep is in how large steps a body is charged and read. The pool's buffers
-// have any capacity, so what counts is how much of one is used.
-const growStep = 64 << 10
+// A body is charged and read in steps of growLeast at first, as who sends nothing is
+// to cost little, and of growStep once as much has come. The pool's buffers have any
+// capacity, so what counts is how much of one is used.
+const (
+	growLeast = 4 << 10
+	growStep  = 64 << 10
+)
 
 // grow makes room for the next read and charges it.
 func (q *request) grow() error {
-	if want := len(q.b.B) + growStep; want > q.charged {
-		more := max(growStep, q.charged/2)
-		if !q.n.bodies.Try(more) {
+	step := min(max(growLeast, len(q.b.B)), growStep)
+	if want := len(q.b.B) + step; want > q.charged {
+		if !q.try(max(step, q.charged/2)) {
 			return errMemory
 		}
-		q.charged += more
 	}
 	if cap(q.b.B)-len(q.b.B) < bytes.MinRead {
-		q.b.B = slices.Grow(q.b.B, max(growStep, len(q.b.B)))
+		q.b.B = slices.Grow(q.b.B, max(step, len(q.b.B)))
 	}
 	return nil
+}
+
+// try charges n bytes, if the node has them for who has sent the request.
+func (q *request) try(n int) bool {
+	if q.stranger && !q.n.strange.Try(n) {
+		return false
+	}
+	if q.stranger {
+		q.lent += n
+	}
+	if !q.n.bodies.Try(n) {
+		return false
+	}
+	q.charged += n
+	return true
 }

@@ -35,14 +35,17 @@ type clientUse struct {
 	exchanges, opened, up, down atomic.Uint64
 
 	dials, hellos      *rate.Limiter
-	places             int // in the table, whose lock guards it
-	sockets            int // of UDP, whose table's lock guards it
+	places             int                     // in the table, whose lock guards it
+	sockets            map[*udpSocket]struct{} // whose table's lock guards it
 	downloads, uploads holding
 }
 
 // newClientUse makes that of a client. shared tells whether there are others.
 func newClientUse(dialsPerSecond float64, shared *atomic.Bool) *clientUse {
-	u := &clientUse{dials: dialLimiter(dialsPerSecond), hellos: rate.NewLimiter(hellosPerSecond, hellosAtOnce)}
+	u := &clientUse{
+		dials: dialLimiter(dialsPerSecond), hellos: rate.NewLimiter(hellosPerSecond, hellosAtOnce),
+		sockets: make(map[*udpSocket]struct{}),
+	}
 	u.downloads.shared, u.uploads.shared = shared, shared
 	return u
 }

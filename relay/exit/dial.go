@@ -66,20 +66,20 @@ func (d *policyDialer) DialContext(ctx context.Context, network, address string)
 	if err := policy.checkName(name, port); err != nil {
 		return nil, err
 	}
-	var tried6 atomic.Pointer[time.Time]
+	var tried attempts
 	nd := net.Dialer{Resolver: d.resolver, FallbackDelay: d.families.lead(), Control: func(network, address string, raw syscall.RawConn) error {
+		if err := policy.checkAddress(name, address); err != nil {
+			return err
+		}
 		if fd.UsedUpBy(raw) { // the rest is for clients, to hear why
 			return syscall.EMFILE
 		}
-		if network == "tcp6" {
-			now := time.Now()
-			tried6.CompareAndSwap(nil, &now)
-		}
-		return policy.checkAddress(name, address)
+		tried.note(network)
+		return nil
 	}}
 	conn, err := nd.DialContext(ctx, network, address)
-	if at := tried6.Load(); err == nil && at != nil {
-		d.families.note(conn, nd.FallbackDelay, time.Since(*at))
+	if err == nil {
+		d.families.note(conn, name, nd.FallbackDelay, tried.gap())
 	}
 	return conn, err
 }

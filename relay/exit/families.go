@@ -2,6 +2,7 @@ package exit
 
 import (
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,24 +17,63 @@ const (
 )
 
 // families is what is known of the IPv6 of the machine's network.
-type families struct{ lost atomic.Pointer[time.Time] } // when a full lead was in vain; nil: it is not
+type families struct {
+	mu    sync.Mutex
+	doubt string    // the first name for which a full lead was in vain since IPv6 led anywhere; "": none
+	lost  time.Time // when one was for another name: that a host is down says nothing of the network
+}
 
 func (f *families) lead() time.Duration {
-	if lost := f.lost.Load(); lost != nil && time.Since(*lost) < shortFor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.lost.IsZero() && time.Since(f.lost) < shortFor {
 		return shortLead6
 	}
 	return lead6
 }
 
-// note learns from a connection that came so long after IPv6 was tried, with that lead.
-func (f *families) note(conn net.Conn, lead, took time.Duration) {
+// note learns from a connection to name, for which IPv6 had that lead, and IPv4 was tried
+// so long after it; see attempts.
+func (f *families) note(conn net.Conn, name string, lead, gap time.Duration) {
 	at, ok := conn.RemoteAddr().(*net.TCPAddr)
-	switch {
-	case !ok:
-	case at.IP.To4() == nil:
-		f.lost.Store(nil)
-	case lead == lead6 && took >= lead:
-		now := time.Now()
-		f.lost.Store(&now)
+	if !ok {
+		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case at.IP.To4() == nil:
+		f.doubt, f.lost = "", time.Time{}
+	case lead < lead6 || gap < lead6-lead6/10: // it was refused, or not tried first
+	case f.doubt == "":
+		f.doubt = name
+	case f.doubt != name:
+		f.lost = time.Now()
+	}
+}
+
+// attempts are when a dial has tried the first address of each family.
+type attempts struct{ four, six atomic.Pointer[time.Time] }
+
+func (a *attempts) note(network string) {
+	first := &a.four
+	switch network {
+	case "tcp4":
+	case "tcp6":
+		first = &a.six
+	default:
+		return
+	}
+	now := time.Now()
+	first.CompareAndSwap(nil, &now)
+}
+
+// gap is how long after IPv6 IPv4 was tried. It is the whole lead, or about that, if IPv6
+// neither led anywhere nor was refused, and negative if IPv4 came first.
+func (a *attempts) gap() time.Duration {
+	four, six := a.four.Load(), a.six.Load()
+	if four == nil || six == nil {
+		return 0
+	}
+	return four.Sub(*six)
 }

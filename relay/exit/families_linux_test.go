@@ -46,21 +46,23 @@ func TestHostile84_BlackHoleDialed(t *testing.T) {
 	}
 	defer ln.Close()
 	d := dialerOf(t, Policy{AllowPrivate: true}, always("::1", "127.0.0.1"))
-	dial := func() time.Duration {
+	dial := func(name string) time.Duration {
 		began := time.Now()
-		conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort("both.test", port))
+		conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(name, port))
 		if err != nil {
 			t.Fatal(err)
 		}
 		conn.Close()
 		return time.Since(began)
 	}
-	if took := dial(); took < lead6 {
-		t.Fatalf("IPv6 had no lead: %v", took)
+	for _, name := range []string{"one.test", "one.test", "two.test"} {
+		if took := dial(name); took < lead6 {
+			t.Fatalf("IPv6 had no lead: %v", took)
+		}
 	}
 	quick := time.Hour
 	for range 5 { // the machine may be busy
-		quick = min(quick, dial())
+		quick = min(quick, dial("one.test"))
 	}
 	if quick >= lead6 {
 		t.Errorf("the next ones took %v", quick)

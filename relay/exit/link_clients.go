@@ -2,6 +2,7 @@ package exit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -42,7 +43,16 @@ func (t *links) setClients(clients []link.Client, use func() *clientUse) (revoke
 			revoked = append(revoked, l)
 		}
 	}
+	t.forgetUses()
 	return revoked
+}
+
+// forgetUses drops those of who is no client any more, and has nothing open. t.mu is held.
+func (t *links) forgetUses() {
+	maps.DeleteFunc(t.uses, func(name string, u *clientUse) bool {
+		is := slices.ContainsFunc(t.clients, func(c link.Client) bool { return c.Name == name })
+		return !is && u.streams.Load() == 0
+	})
 }
 
 // lets reports whether r would let c in. It is asked by a hello of c's, for

@@ -114,7 +114,7 @@ func (n *Node) write(w http.ResponseWriter, kind string, body []byte) {
 func (n *Node) refuseLink(w http.ResponseWriter, r *http.Request, err error, text bool) {
 	n.tellRefused(r, err)
 	switch {
-	case !text || errors.Is(err, errMemory):
+	case !text || errors.Is(err, errMemory) || errors.Is(err, errClientHellos): // a text would tell of a wrong secret
 		n.refuse(w, err)
 	case errors.Is(err, errNoLink):
 		n.replyText(w, wire.Result{Data: [][]byte{{link.KindUnknown}}})

@@ -345,8 +345,8 @@ func (r *rig) empty() {
 		r.t.Errorf("not empty: %+v, %d places taken", s, len(r.node.table.live))
 	}
 	for name, u := range r.uses() {
-		if u.places != 0 || u.sockets != 0 || u.downloads.bytes.Load() != 0 || u.uploads.bytes.Load() != 0 {
-			r.t.Errorf("%s has still %d places, %d sockets, %d bytes down and %d up", name, u.places, u.sockets,
+		if u.places != 0 || len(u.sockets) != 0 || u.downloads.bytes.Load() != 0 || u.uploads.bytes.Load() != 0 {
+			r.t.Errorf("%s has still %d places, %d sockets, %d bytes down and %d up", name, u.places, len(u.sockets),
 				u.downloads.bytes.Load(), u.uploads.bytes.Load())
 		}
 	}

@@ -47,6 +47,7 @@ type Node struct {
 	uploads   *buf.Budget // what they have not read yet
 	windows   *link.Pool  // of the streams of links, out of uploads
 	bodies    *buf.Budget // what exchanges hold: requests and answers
+	strange   *buf.Budget // what requests by strangers' connections hold of bodies
 	codec     codec
 	spare     sync.Pool // of *exchange
 	count     counters
@@ -95,6 +96,8 @@ func New(c Config) (*Node, error) {
 	// left, half unless the memory is small: those of a link are kept for a whole way
 	// there and back.
 	n.bodies = buf.NewBudget(max(c.Memory/4, min(c.Memory/8*3, bodiesEnough)))
+	// One request, or else half: the rest is for who has shown to be a client.
+	n.strange = buf.NewBudget(max(n.bodies.Limit()/2, min(n.bodies.Limit(), bodiesEnough)))
 	n.uploads = buf.NewBudget(c.Memory / 4)
 	n.downloads = buf.NewBudget(c.Memory - n.uploads.Limit() - n.bodies.Limit())
 	n.windows = link.NewPool(int(c.Memory / 8)) // half of uploads: a buffer may be twice what is in it

@@ -24,7 +24,6 @@ const (
 	freeHandshakes = 100
 
 	quicSilence = 30 * time.Second // clients keep connections alive every 15 s
-	quicStreams = 256              // requests at a time; a client has some 30 slots
 
 	// A connection begins with a window of some times what TCP and QUIC begin to
 	// send (40 KB). It grows as fast as the sender does, up to a request of the
@@ -39,7 +38,7 @@ func (q *quicServer) config() *quic.Config {
 	return &quic.Config{
 		Versions:                       []quic.Version{quic.Version1},
 		MaxIdleTimeout:                 quicSilence,
-		MaxIncomingStreams:             quicStreams,
+		MaxIncomingStreams:             requestsOfConn,
 		MaxIncomingUniStreams:          8, // control, and two of QPACK
 		InitialStreamReceiveWindow:     firstStreamWindow,
 		MaxStreamReceiveWindow:         lastStreamWindow,
@@ -68,6 +67,7 @@ func (q *quicServer) watch(ctx context.Context, c *quic.Conn) context.Context {
 	if q.yield {
 		ctx = context.WithValue(ctx, quicYields{}, true)
 	}
+	ctx = context.WithValue(ctx, guestKey{}, new(guest))
 	return context.WithValue(ctx, quicConn{}, c)
 }
 

@@ -3,7 +3,6 @@ package exit
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -348,45 +347,3 @@ func TestHostile84_OneFamily(t *testing.T) {
 		})
 	}
 }
-
-// TestHostile84_BlackHole: where IPv6 leads nowhere, the first connection waits for it,
-// and those that follow hardly at all, for a while.
-func TestHostile84_BlackHole(t *testing.T) {
-	four, _ := net.ResolveTCPAddr("tcp", "127.0.0.1:80")
-	six, _ := net.ResolveTCPAddr("tcp", "[::1]:80")
-	synctest.Test(t, func(t *testing.T) {
-		var f families
-		expect := func(when string, want time.Duration) {
-			t.Helper()
-			if got := f.lead(); got != want {
-				t.Errorf("%s: a lead of %v, want %v", when, got, want)
-			}
-		}
-		expect("at first", lead6)
-		f.note(tcpTo{six}, lead6, time.Millisecond)
-		f.note(tcpTo{four}, lead6, lead6-1) // refused at once by IPv6
-		expect("where IPv6 was not in vain", lead6)
-		f.note(tcpTo{four}, lead6, lead6)
-		expect("where it was", shortLead6)
-		time.Sleep(shortFor - time.Nanosecond)
-		f.note(tcpTo{four}, shortLead6, time.Second)
-		expect("just before it is tried again", shortLead6)
-		time.Sleep(time.Nanosecond)
-		expect("when it is", lead6)
-		f.note(tcpTo{four}, lead6, time.Second)
-		f.note(tcpTo{six}, shortLead6, time.Millisecond)
-		expect("after it has won", lead6)
-	})
-}
-
-// tcpTo is a connection to an address.
-type tcpTo struct{ to *net.TCPAddr }
-
-func (c tcpTo) Read([]byte) (int, error)         { return 0, io.EOF }
-func (c tcpTo) Write(p []byte) (int, error)      { return len(p), nil }
-func (c tcpTo) Close() error                     { return nil }
-func (c tcpTo) LocalAddr() net.Addr              { return c.to }
-func (c tcpTo) RemoteAddr() net.Addr             { return c.to }
-func (c tcpTo) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
-func (c tcpTo) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
-func (c tcpTo) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }

@@ -21,6 +21,10 @@ const (
 	idleLimit     = 2 * time.Minute // relays reuse connections for a minute or so
 	maxHeader     = 16 << 10        // a script's is below 1 KiB; its platform's limit is 8
 	shutdownLimit = 5 * time.Second
+
+	// requestsOfConn are those of one connection at a time, by h2 or HTTP/3: a client has
+	// some 30 slots, and opens another connection for more. Web servers allow 100 or 128.
+	requestsOfConn = 128
 )
 
 // TLS says what the node's listener speaks: a certificate from files, one that a CA is
@@ -52,7 +56,10 @@ func NewServer(n *Node, t TLS) (*Server, error) {
 		IdleTimeout:       idleLimit,
 		MaxHeaderBytes:    maxHeader,
 		// The most that net/http takes; its own 1 MiB are little for a long way.
-		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1},
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: 4<<20 - 1, MaxReceiveBufferPerConnection: 4<<20 - 1,
+			MaxConcurrentStreams: requestsOfConn,
+		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			buf.LimitUnsent(c)
 			return context.WithValue(ctx, guestKey{}, guestOf(c))

@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"relaymux/mux/fd"
 	"relaymux/mux/link"
 	"relaymux/mux/wire"
 )
@@ -46,11 +49,112 @@ func (l farListener) Accept() (net.Conn, error) {
 	return farConn{c, l.from()}, nil
 }
 
+// A shortConn has one of the last descriptors, or not.
+type shortConn struct {
+	net.Conn
+	used *bool
+}
+
+func (c shortConn) SyscallConn() (syscall.RawConn, error) { return rawConn{c.used}, nil }
+
+type rawConn struct{ used *bool }
+
+func (c rawConn) Control(f func(uintptr)) error {
+	if *c.used {
+		f(1 << 30)
+	} else {
+		f(3)
+	}
+	return nil
+}
+
+func (rawConn) Read(func(uintptr) bool) error  { return nil }
+func (rawConn) Write(func(uintptr) bool) error { return nil }
+
+// TestHostile81_StrangersMakeRoom: when descriptors are short each newcomer shows the
+// stranger out who has been silent for the longest time, whatever his source is.
+func TestHostile81_StrangersMakeRoom(t *testing.T) {
+	if _, ok := fd.Limit(); !ok {
+		t.Skip("descriptors are not counted here")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		short, from := false, ""
+		var s strangers
+		w := s.watch(farListener{ln, func() string { return from }})
+		w.(*watched).Listener = shortListener{w.(*watched).Listener, &short}
+		var near []net.Conn
+		open := func(source string) (far net.Conn) {
+			t.Helper()
+			from = source
+			a, far := net.Pipe()
+			go func() { ln.conns <- a }()
+			c, err := w.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			near = append(near, c)
+			return far
+		}
+		var far []net.Conn
+		for i := range 8 {
+			far = append(far, open(fmt.Sprintf("198.51.100.%d:1", i%4)))
+		}
+		for _, i := range []int{0, 3} { // whose requests are under way
+			go far[i].Write([]byte("x"))
+			if _, err := near[i].Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		short = true
+		closed := func() (list []int) {
+			for i, c := range far {
+				_ = c.SetReadDeadline(time.Now())
+				if _, err := c.Read(make([]byte, 1)); err == io.EOF {
+					list = append(list, i)
+				}
+			}
+			return list
+		}
+		for i := range 6 {
+			far = append(far, open(fmt.Sprintf("192.0.2.%d:1", i)))
+		}
+		if got := closed(); !slices.Equal(got, []int{1, 2, 4, 5, 6, 7}) {
+			t.Errorf("%v were shown out", got)
+		}
+		far = append(far, open("127.0.0.1:1")) // a local proxy's needs room too
+		if got := closed(); !slices.Contains(got, 0) || slices.Contains(got, 3) {
+			t.Errorf("%v were shown out in the end", got)
+		}
+		if n := s.count(); n != 7 {
+			t.Errorf("%d strangers", n)
+		}
+	})
+}
+
+// shortListener gives connections descriptors, of the last ones if short.
+type shortListener struct {
+	net.Listener
+	short *bool
+}
+
+func (l shortListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return shortConn{c, l.short}, nil
+}
+
 func (s *strangers) count() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, of := range s.all {
+	for _, of := range s.of {
 		n += of.Len()
+	}
+	if all := s.all.Len(); n != all {
+		panic(fmt.Sprintf("%d strangers in all, and %d by source", all, n))
 	}
 	return n
 }
@@ -131,7 +235,7 @@ func TestKnownByItsRecords(t *testing.T) {
 	linked(t, Config{}, func(t *testing.T, r *rig) {
 		c := r.link("ann")
 		c.must()
-		s := strangers{all: make(map[netip.Prefix]*list.List)}
+		s := strangers{of: make(map[netip.Prefix]*list.List)}
 		g := &guest{strangers: &s, source: netip.MustParsePrefix("192.0.2.1/32"), since: time.Now()}
 		s.enter(g)
 		req := httptest.NewRequestWithContext(context.WithValue(t.Context(), guestKey{}, g), http.MethodPost, pathLink, nil)

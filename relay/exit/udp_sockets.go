@@ -31,13 +31,13 @@ type udpSockets struct {
 func (s *udpSockets) enter(u *udpSocket) error {
 	s.mu.Lock()
 	var silent *udpSocket
-	own := u.use.sockets >= mostOf(s.most, s.one, s.shared)
+	own := len(u.use.sockets) >= mostOf(s.most, s.one, s.shared)
 	if own || len(s.all) >= s.most {
-		of := u.use
-		if !own {
-			of = nil
+		of := s.all
+		if own {
+			of = u.use.sockets
 		}
-		if silent = s.silent(of); silent == nil {
+		if silent = silentOf(of); silent == nil {
 			s.mu.Unlock()
 			if own && s.shared.Load() {
 				return errClientFlows
@@ -46,7 +46,7 @@ func (s *udpSockets) enter(u *udpSocket) error {
 		}
 		s.remove(silent)
 	}
-	u.use.sockets++
+	u.use.sockets[u] = struct{}{}
 	s.all[u] = struct{}{}
 	s.mu.Unlock()
 	if silent != nil {
@@ -55,14 +55,11 @@ func (s *udpSockets) enter(u *udpSocket) error {
 	return nil
 }
 
-// silent returns one of those that have been silent for the longest time, of that
-// client alone unless it is nil; nil if that was less than evictAfter.
-func (s *udpSockets) silent(of *clientUse) (found *udpSocket) {
+// silentOf returns one of those of all that have been silent for the longest time; nil
+// if that was less than evictAfter.
+func silentOf(all map[*udpSocket]struct{}) (found *udpSocket) {
 	sample := 16 // its longest silent is, on average, among the longest sixteenth of all
-	for u := range s.all {
-		if of != nil && u.use != of {
-			continue
-		}
+	for u := range all {
 		if found == nil || u.active.Load() < found.active.Load() {
 			found = u
 		}
@@ -85,7 +82,7 @@ func (s *udpSockets) leave(u *udpSocket) {
 // remove counts u out, once.
 func (s *udpSockets) remove(u *udpSocket) {
 	if _, in := s.all[u]; in {
-		u.use.sockets--
+		delete(u.use.sockets, u)
 		delete(s.all, u)
 	}
 }

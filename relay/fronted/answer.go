@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"relaymux/relay"
@@ -30,9 +29,9 @@ var (
 	errMemory   = errors.New("no memory for the answer")
 )
 
-// claimStep is how many bytes of an answer are claimed at a time. As many are free: most
-// answers are smaller.
-const claimStep = 256 << 10
+// claimStep is how many bytes of an answer are claimed at least. As many are free: most
+// answers are smaller. What is claimed is what the buffer grows by, before it does.
+const claimStep = 64 << 10
 
 // receive appends what a final answer holds to answer: its JSON text, or the
 // bytes of a message of the link.
@@ -50,8 +49,7 @@ func (x *exchange) receive(resp *http.Response, answer []byte) ([]byte, error) {
 		return answer, errTooLarge
 	}
 	start := len(answer)
-	answer = slices.Grow(answer, int(max(512, min(resp.ContentLength, trustedLength))))
-	answer, err := x.read(resp.Body, answer)
+	answer, err := x.read(resp.Body, answer, int(min(resp.ContentLength, trustedLength)))
 	if err != nil {
 		return answer, err
 	}
@@ -83,7 +81,7 @@ func (x *exchange) repeatsKey(text []byte) bool {
 
 // refused is the outcome of a status that is not 200.
 func (x *exchange) refused(resp *http.Response) *relay.Failure {
-	page, _ := x.read(io.LimitReader(resp.Body, pageSize), nil) // the status counts, also without a page
+	page, _ := x.read(io.LimitReader(resp.Body, pageSize), nil, pageSize) // the status counts, also without a page
 	f := classify(resp.StatusCode, resp.Header, page)
 	if resp.Request.Method != http.MethodPost {
 		f.Untouched = false // the script ran, and then redirected here
@@ -93,23 +91,27 @@ func (x *exchange) refused(resp *http.Response) *relay.Failure {
 	return f
 }
 
-// read appends all of body to p, straight into its spare capacity. It counts
-// decoded bytes, so that a compressed bomb ends at the limit as well.
-func (x *exchange) read(body io.Reader, p []byte) ([]byte, error) {
+// read appends all of body, which is about length bytes or, if that is negative, of any
+// length, to p, straight into its spare capacity. It counts decoded bytes, so that a
+// compressed bomb ends at the limit as well.
+func (x *exchange) read(body io.Reader, p []byte, length int) ([]byte, error) {
 	start, claimed := len(p), claimStep
+	length += bytes.MinRead // its end is to be heard without growing
 	for {
-		if len(p)-start >= claimed {
-			if x.claim != nil && !x.claim(claimStep) {
+		used := len(p) - start
+		if used >= claimed || used == 0 && length >= claimed {
+			more := x.claimed(min(max(used, length-claimed, claimStep), trustedLength))
+			if more == 0 {
 				return p, errMemory
 			}
-			claimed += claimStep
+			claimed += more
 		}
 		if len(p) == cap(p) {
-			p = slices.Grow(p, max(512, min(len(p), trustedLength)))
+			p = grown(p, min(max(512, used, length), claimed-used))
 		}
 		room := p[len(p):cap(p)]
-		left := x.config.MaxAnswer - int64(len(p)-start)
-		n, err := body.Read(room[:min(int64(len(room)), left+1, int64(claimed-(len(p)-start)))])
+		left := x.config.MaxAnswer - int64(used)
+		n, err := body.Read(room[:min(int64(len(room)), left+1, int64(claimed-used))])
 		p = p[:len(p)+n]
 		switch {
 		case int64(n) > left:
@@ -123,6 +125,21 @@ func (x *exchange) read(body io.Reader, p []byte) ([]byte, error) {
 		}
 	}
 }
+
+// claimed is how many bytes of memory the answer gets that wants n, at least claimStep: as
+// many, or less if there are not as many, or none.
+func (x *exchange) claimed(n int) int {
+	for ; n >= claimStep; n /= 2 {
+		if x.claim == nil || x.claim(n) {
+			return n
+		}
+	}
+	return 0
+}
+
+// grown is p with room for n bytes more and not, as append and slices.Grow have it, for
+// half as many again.
+func grown(p []byte, n int) []byte { return append(make([]byte, 0, len(p)+n), p...) }
 
 // jsonOf is the JSON object in an answer: the whole of it, or what stands
 // between words that a relay has put around it. A page of HTML, which has its

@@ -56,7 +56,7 @@ func isBinary(h http.Header) bool {
 
 // notLink is the outcome of a 200 that holds no message of the link.
 func (x *exchange) notLink(resp *http.Response) *relay.Failure {
-	page, _ := x.read(io.LimitReader(resp.Body, pageSize), nil) // its type counts, also without a page
+	page, _ := x.read(io.LimitReader(resp.Body, pageSize), nil, pageSize) // its type counts, also without a page
 	text, isJSON := jsonOf(page)
 	if isJSON {
 		if f := exception(text); f != nil {
