@@ -107,6 +107,7 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: rewrite,
 		ModifyResponse: func(r *http.Response) error {
+			r.Header.Del(proxyInfo)
 			if r.StatusCode != http.StatusSwitchingProtocols { // which has no body, but a connection
 				dropTrailers(r.Trailer)
 				r.Body = trailed{r.Body, &r.Trailer}
@@ -130,6 +131,11 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	}
 }
 
+// proxyInfo is between a client and its proxy, and the one field of that kind in RFC 9110
+// (section 11.7) that httputil does not drop. Another whose name begins with Proxy- means
+// nothing here, and goes on as what is not known has to (section 5.1).
+const proxyInfo = "Proxy-Authentication-Info"
+
 // rewrite makes the request to the origin out of the one to the proxy.
 func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
@@ -137,6 +143,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	dropTrailers(p.In.Trailer)
 	out.Trailer = p.In.Trailer // shared: net/http fills it in when the body ends, and trailed has the last word
 	out.Header.Del("Via")      // httputil drops the others
+	out.Header.Del(proxyInfo)
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -258,7 +265,7 @@ func (t trailed) Read(p []byte) (int, error) {
 // dropTrailers deletes from h what would change how its message is framed, routed, allowed
 // or understood (RFC 9110, section 6.5.1).
 func dropTrailers(h http.Header) {
-	maps.DeleteFunc(h, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return name == proxyInfo || !httpguts.ValidTrailerHeader(name) })
 }
 
 // bufferPool is an httputil.BufferPool.
