@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"relaymux/mux/buf"
 )
 
 // Half-open connections are cheap to make and held on purpose by a slowloris
@@ -73,11 +75,7 @@ func (c *client) CloseWrite() error {
 }
 
 // reset makes Close send RST, so that what was cut short does not look whole.
-func (c *client) reset() {
-	if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
-		l.SetLinger(0)
-	}
-}
+func (c *client) reset() { buf.Linger(c.Conn, buf.ByRST) }
 
 // hangUp says reply and closes. It reads what the client still sends, a
 // little and for a moment: closing with input unread sends RST, and that may
