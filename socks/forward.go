@@ -141,9 +141,10 @@ func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
 	dropTrailers(p.In.Trailer)
-	out.Trailer = p.In.Trailer // shared: net/http fills it in when the body ends, and trailed has the last word
-	out.Header.Del("Via")      // httputil drops the others
-	out.Header.Del(proxyInfo)
+	out.Trailer = p.In.Trailer                                          // shared: net/http fills it in when the body ends, and trailed has the last word
+	for _, name := range []string{"Via", proxyInfo, "Http2-Settings"} { // httputil drops the others
+		out.Header.Del(name)
+	}
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -157,9 +158,8 @@ func rewrite(p *httputil.ProxyRequest) {
 	if strings.EqualFold(out.Header.Get("Upgrade"), "h2c") {
 		// An HTTP/2 connection would be between us and the origin, and we do
 		// not speak it.
-		for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
-			out.Header.Del(name)
-		}
+		out.Header.Del("Upgrade")
+		out.Header.Del("Connection")
 	}
 }
 
