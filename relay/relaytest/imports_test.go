@@ -24,9 +24,9 @@ var mayImport = map[string][]string{
 	"config":                         {"mux/rule", "mux/secret"},
 	"config/environ":                 {"config"},
 	"config/setup":                   {"config", "relay/script", "socks/pac"}, // leaves: the texts that it fills in
-	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/stats"},
-	"socks/dns":                      {"mux/rule"},
-	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
+	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/rule", "mux/stats"},
+	"socks/dns":                      {"mux/fd", "mux/rule"},
+	"socks/route":                    {"socks", "mux/fd", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/fd", "mux/secret", "mux/stats", "relay", "socks/pac"},
 	"socks/pac":                      {},
 	"socks/dash/top":                 {"socks/dash"},

@@ -80,7 +80,7 @@ func New(c Config) *Server {
 	}
 	s := &Server{
 		log: c.Log, cache: newCache(cacheEntries, cacheBytes), failed: rate.Sometimes{First: 1, Interval: complaintEvery},
-		waiting: waiting{by: make(map[netip.Addr]int)}, clients: clients{open: make(map[*client]struct{})},
+		waiting: waiting{by: make(map[netip.Prefix]int)}, clients: clients{open: make(map[*client]struct{})},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.up = &upstream{dial: func(ctx context.Context) (net.Conn, error) { return c.Dial(ctx, c.Host, c.Port) }}

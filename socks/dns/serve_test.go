@@ -158,7 +158,7 @@ func TestClients(t *testing.T) {
 	came := func(source int) (*client, bool) {
 		here, there := net.Pipe()
 		t.Cleanup(func() { here.Close(); there.Close() })
-		c := &client{Conn: here, source: netip.AddrFrom4([4]byte{192, 168, 1, byte(source)})}
+		c := &client{Conn: here, source: netip.AddrFrom16([16]byte{0: 0xfd, 7: byte(source), 15: byte(len(cs.open))})} // one network for each
 		return c, cs.enter(c)
 	}
 	var busy []*client
