@@ -141,7 +141,8 @@ func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
 	dropTrailers(p.In.Trailer)
-	out.Trailer = p.In.Trailer                                          // shared: net/http fills it in when the body ends, and trailed has the last word
+	// Shared: net/http fills it in when the body ends, and trailed has the last word.
+	out.Trailer = p.In.Trailer
 	for _, name := range []string{"Via", proxyInfo, "Http2-Settings"} { // httputil drops the others
 		out.Header.Del(name)
 	}

@@ -52,6 +52,7 @@ var mayImport = map[string][]string{
 	"mux/gso":                        {"mux/buf", "mux/stats"},
 	"mux/buf":                        {},
 	"mux/fd":                         {},
+	"mux/fd/fdtest":                  {},
 	"mux/stats":                      {},
 }
 
