@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -423,6 +424,20 @@ func TestHostile33_UnclearEnd(t *testing.T) {
 			if head := <-heads; strings.Contains(head, "evil") {
 				t.Errorf("%q: the origin sees %q", in, head)
 			}
+		}
+	}
+}
+
+// The word that it is the last answer does not depend on who writes it.
+func TestLastAnswer(t *testing.T) {
+	for name, say := range map[string]func(http.ResponseWriter){
+		"a status":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"a body alone": func(w http.ResponseWriter) { _, _ = io.WriteString(w, "x") },
+	} {
+		w := httptest.NewRecorder()
+		say(lastAnswer{w})
+		if got := w.Result().Header.Get("Connection"); got != "close" {
+			t.Errorf("%s: Connection is %q", name, got)
 		}
 	}
 }
