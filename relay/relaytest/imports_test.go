@@ -96,10 +96,10 @@ var home = map[string][]string{
 	"golang.org/x/sys/unix":                   {"mux/gso"},
 	"golang.org/x/sys/windows":                {"mux/wire"},
 	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
-	"os/exec":                                 {"config/environ"},          // which runs what it is told to
-	"unsafe":                                  {"mux/gso"},                 // recvmsg and sendmmsg without allocation
-	"math/rand":                               {},                          // math/rand/v2 or crypto/rand
-	"log":                                     {"socks", "config/command"}, // only as http.Server.ErrorLog, and to silence it; else log/slog, handed in
+	"os/exec":                                 {"config/environ", "mux/fd/fdtest"}, // which runs what it is told to
+	"unsafe":                                  {"mux/gso"},                         // recvmsg and sendmmsg without allocation
+	"math/rand":                               {},                                  // math/rand/v2 or crypto/rand
+	"log":                                     {"socks", "config/command"},         // only as http.Server.ErrorLog, and to silence it; else log/slog, handed in
 	"io/ioutil":                               {},
 	"encoding/json":                           {"config/setup", "relay/doctor", "relay/tune", "socks/dash", "socks/pac"}, // what others wrote, or are to read; the wire has mux/wire
 	"golang.org/x/net/context":                {},
