@@ -247,7 +247,7 @@ func TestHostile29_Parallel(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if got, err := a.socket.Read(b); err != nil || string(b[:got]) != in {
+				if got, err := readSoon(a.socket, b); err != nil || string(b[:got]) != in {
 					t.Errorf("got %q (%v), want %q", b[:got], err, in)
 					return
 				}

@@ -225,7 +225,7 @@ func TestHostile22_StrangerFirst(t *testing.T) {
 func read(t *testing.T, conn *net.UDPConn) string {
 	t.Helper()
 	b := make([]byte, 1<<16)
-	n, err := conn.Read(b)
+	n, err := readSoon(conn, b)
 	if err != nil {
 		t.Fatal(err)
 	}
