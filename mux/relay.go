@@ -45,7 +45,7 @@ func (s *Stream) join(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn = conn
-	linger(conn, byRST)
+	buf.Linger(conn, buf.ByRST)
 	if s.err != nil { // ended before it was joined
 		conn.Close()
 		return

@@ -191,7 +191,7 @@ func (s *Stream) finish(err error) {
 	}
 	if s.conn != nil {
 		if s.clean {
-			linger(s.conn, byFIN)
+			buf.Linger(s.conn, buf.ByFIN)
 		}
 		s.conn.Close()
 	}
@@ -232,21 +232,6 @@ func (s *Stream) stop() { s.end(ErrStopped, false) }
 
 // Abort ends the stream before its time, by RST to both sides.
 func (s *Stream) Abort() { s.end(errAborted, true) }
-
-// How the close of a socket ends its connection.
-const (
-	byRST = 0
-	byFIN = -1 // when all has been sent, in the background
-)
-
-// linger sets how the close of conn ends it. It is by RST from the beginning, for the
-// system closes what a process leaves behind that is killed: an application must not take
-// what had come until then for all.
-func linger(conn net.Conn, how int) {
-	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		c.SetLinger(how)
-	}
-}
 
 // deliver implements side.
 func (s *Stream) deliver(r *wire.Result, body *buf.Buf) outcome {

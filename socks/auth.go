@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"relaymux/mux/rule"
 )
 
 // A source may be wrong badLoginBurst times at once and then once per
@@ -75,7 +77,7 @@ func (g *guard) check(source netip.Addr, name, password string) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := sourceKey(source)
+	key := rule.Source(source)
 	limit := g.bad[key]
 	switch {
 	case limit != nil && limit.Tokens() < 1:
@@ -124,17 +126,6 @@ func (g *guard) remember(key netip.Prefix) *rate.Limiter {
 	limit := rate.NewLimiter(rate.Every(badLoginEvery), badLoginBurst)
 	g.bad[key] = limit
 	return limit
-}
-
-// sourceKey is what counts as one source: an IPv4 address, or an IPv6 network
-// of 64 bits, which one host has to itself.
-func sourceKey(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits) // the zero Prefix for the zero Addr
-	return p
 }
 
 // door is the guard towards one source: the library's CredentialStore.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -17,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http/httpguts"
 )
 
 // Connections to origins are worth keeping: making one costs a round trip
@@ -107,6 +103,7 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: rewrite,
 		ModifyResponse: func(r *http.Response) error {
+			r.Header.Del(proxyInfo)
 			if r.StatusCode != http.StatusSwitchingProtocols { // which has no body, but a connection
 				dropTrailers(r.Trailer)
 				r.Body = trailed{r.Body, &r.Trailer}
@@ -130,13 +127,21 @@ func newForwarder(transport http.RoundTripper, log *slog.Logger) http.Handler {
 	}
 }
 
+// proxyInfo is between a client and its proxy, and the one field of that kind in RFC 9110
+// (section 11.7) that httputil does not drop. Another whose name begins with Proxy- means
+// nothing here, and goes on as what is not known has to (section 5.1).
+const proxyInfo = "Proxy-Authentication-Info"
+
 // rewrite makes the request to the origin out of the one to the proxy.
 func rewrite(p *httputil.ProxyRequest) {
 	out := p.Out
 	out.URL.RawQuery = p.In.URL.RawQuery // also what httputil cannot parse: the origin may
 	dropTrailers(p.In.Trailer)
-	out.Trailer = p.In.Trailer // shared: net/http fills it in when the body ends, and trailed has the last word
-	out.Header.Del("Via")      // httputil drops the others
+	// Shared: net/http fills it in when the body ends, and trailed has the last word.
+	out.Trailer = p.In.Trailer
+	for _, name := range []string{"Via", proxyInfo, "Http2-Settings"} { // httputil drops the others
+		out.Header.Del(name)
+	}
 	if u := out.URL.User; u != nil {
 		out.URL.User = nil
 		if out.Header.Get("Authorization") == "" {
@@ -150,9 +155,8 @@ func rewrite(p *httputil.ProxyRequest) {
 	if strings.EqualFold(out.Header.Get("Upgrade"), "h2c") {
 		// An HTTP/2 connection would be between us and the origin, and we do
 		// not speak it.
-		for _, name := range []string{"Upgrade", "Connection", "Http2-Settings"} {
-			out.Header.Del(name)
-		}
+		out.Header.Del("Upgrade")
+		out.Header.Del("Connection")
 	}
 }
 
@@ -213,53 +217,6 @@ func (t transparent) WriteHeader(status int) {
 
 // Unwrap is for http.ResponseController.
 func (t transparent) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-
-// steadyBody is a request's body that may take for ever, and fails when its
-// client sends nothing for bodyTimeout. The deadline stays in force for what
-// net/http reads of a body that was left.
-type steadyBody struct {
-	io.ReadCloser
-	rc *http.ResponseController
-}
-
-func (b steadyBody) Read(p []byte) (int, error) {
-	b.rc.SetReadDeadline(time.Now().Add(bodyTimeout))
-	n, err := b.ReadCloser.Read(p)
-	switch {
-	case err == io.EOF: // from now on net/http reads, to see the client leave
-		b.rc.SetReadDeadline(time.Time{})
-	case err != nil:
-		err = &bodyError{err}
-	}
-	return n, err
-}
-
-// bodyError is the client's own doing, and not the origin's.
-type bodyError struct{ err error }
-
-func (e *bodyError) Error() string { return "the request's body: " + e.err.Error() }
-func (e *bodyError) Unwrap() error { return e.err }
-
-// trailed is a body behind which no trailer comes that belongs into a header: net/http
-// checks those that are announced, and takes in the others too.
-type trailed struct {
-	io.ReadCloser
-	trailer *http.Header
-}
-
-func (t trailed) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if err == io.EOF {
-		dropTrailers(*t.trailer)
-	}
-	return n, err
-}
-
-// dropTrailers deletes from h what would change how its message is framed, routed, allowed
-// or understood (RFC 9110, section 6.5.1).
-func dropTrailers(h http.Header) {
-	maps.DeleteFunc(h, func(name string, _ []string) bool { return !httpguts.ValidTrailerHeader(name) })
-}
 
 // bufferPool is an httputil.BufferPool.
 type bufferPool struct{ pool sync.Pool }

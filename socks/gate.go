@@ -8,12 +8,16 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"relaymux/mux/buf"
+	"relaymux/mux/rule"
 )
 
 // Half-open connections are cheap to make and held on purpose by a slowloris
-// client. Of one source, more than maxHalfOpen make the oldest go, but only
-// when it had halfOpenGrace: an honest application sends its handshake at once,
-// also when it opens a thousand connections in one burst, and is never hit.
+// client. Of one source, more than maxHalfOpen make the oldest go, and when the
+// house is full, the oldest of all does, but only when it had halfOpenGrace: an
+// honest application sends its handshake at once, also when it opens a thousand
+// connections in one burst, and is never hit.
 const (
 	maxHalfOpen   = 256
 	halfOpenGrace = time.Second
@@ -41,6 +45,7 @@ type client struct {
 	// The rest is guarded by gate.mu.
 	since    time.Time
 	halfOpen *list.Element // its place in gate.halfOpen; nil once settled
+	inCrowd  *list.Element // its place in gate.crowds, likewise
 	udp      *association  // whose control connection it is
 	left     bool
 	granted  bool // what it asks for is being done, after its login if that is needed
@@ -73,11 +78,7 @@ func (c *client) CloseWrite() error {
 }
 
 // reset makes Close send RST, so that what was cut short does not look whole.
-func (c *client) reset() {
-	if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
-		l.SetLinger(0)
-	}
-}
+func (c *client) reset() { buf.Linger(c.Conn, buf.ByRST) }
 
 // hangUp says reply and closes. It reads what the client still sends, a
 // little and for a moment: closing with input unread sends RST, and that may
@@ -96,38 +97,58 @@ func (c *client) hangUp(reply []byte) {
 // gate counts who is in, and decides who may come in.
 type gate struct {
 	mu       sync.Mutex
-	max      int                       // 0: no limit
-	open     int                       // entered and not left
-	waiting  map[*client]struct{}      // of these, the ones not handed over
-	halfOpen map[netip.Addr]*list.List // of these, by source, the half-open ones, oldest first
-	drained  chan struct{}             // not nil once somebody waits; closed when waiting is empty
+	max      int                         // 0: no limit
+	open     int                         // entered and not left
+	waiting  map[*client]struct{}        // of these, the ones not handed over
+	halfOpen list.List                   // of these, the half-open ones, oldest first
+	crowds   map[netip.Prefix]*list.List // the same by source
+	drained  chan struct{}               // not nil once somebody waits; closed when waiting is empty
 }
 
 func newGate(max int) *gate {
-	return &gate{max: max, waiting: make(map[*client]struct{}), halfOpen: make(map[netip.Addr]*list.List)}
+	return &gate{max: max, waiting: make(map[*client]struct{}), crowds: make(map[netip.Prefix]*list.List)}
 }
 
 // enter takes c in as half-open. It reports false when the house is full.
 func (g *gate) enter(c *client) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.max > 0 && g.open >= g.max {
-		return false
+	for g.max > 0 && g.open >= g.max {
+		if !g.evictLocked(&g.halfOpen) {
+			return false
+		}
 	}
 	g.open++
 	g.waiting[c] = struct{}{}
 
 	c.since = time.Now()
-	of := g.halfOpen[c.source.Addr()]
-	if of == nil {
-		of = list.New()
-		g.halfOpen[c.source.Addr()] = of
+	key := rule.Source(c.source.Addr())
+	crowd := g.crowds[key]
+	if crowd == nil {
+		crowd = list.New()
+		g.crowds[key] = crowd
 	}
-	c.halfOpen = of.PushBack(c)
-	if oldest := of.Front().Value.(*client); of.Len() > maxHalfOpen && time.Since(oldest.since) >= halfOpenGrace {
-		g.settleLocked(oldest)
-		oldest.Conn.Close() // its goroutine sees the error, and leaves
+	c.halfOpen, c.inCrowd = g.halfOpen.PushBack(c), crowd.PushBack(c)
+	if crowd.Len() > maxHalfOpen {
+		g.evictLocked(crowd)
 	}
+	return true
+}
+
+// evictLocked closes the oldest of these half-open ones and frees its place. It reports
+// false when there is none that had halfOpenGrace.
+func (g *gate) evictLocked(of *list.List) bool {
+	front := of.Front()
+	if front == nil {
+		return false
+	}
+	c := front.Value.(*client)
+	if time.Since(c.since) < halfOpenGrace {
+		return false
+	}
+	c.retired = true
+	g.vacateLocked(c)
+	c.Conn.Close() // its goroutine sees the error, and leaves
 	return true
 }
 
@@ -176,11 +197,13 @@ func (g *gate) settleLocked(c *client) {
 	if c.halfOpen == nil {
 		return
 	}
-	of := g.halfOpen[c.source.Addr()]
-	of.Remove(c.halfOpen)
-	c.halfOpen = nil
-	if of.Len() == 0 {
-		delete(g.halfOpen, c.source.Addr())
+	g.halfOpen.Remove(c.halfOpen)
+	key := rule.Source(c.source.Addr())
+	crowd := g.crowds[key]
+	crowd.Remove(c.inCrowd)
+	c.halfOpen, c.inCrowd = nil, nil
+	if crowd.Len() == 0 {
+		delete(g.crowds, key)
 	}
 }
 
@@ -195,13 +218,17 @@ func (g *gate) handOver(c *client) {
 func (g *gate) leave(c *client) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.vacateLocked(c)
+	g.forget(c)
+}
+
+func (g *gate) vacateLocked(c *client) {
 	if c.left {
 		return
 	}
 	c.left = true
 	g.open--
 	g.settleLocked(c)
-	g.forget(c)
 }
 
 func (g *gate) forget(c *client) {

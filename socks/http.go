@@ -155,6 +155,12 @@ func (a lastAnswer) WriteHeader(status int) {
 	a.ResponseWriter.WriteHeader(status)
 }
 
+// Write says so also where nobody says a status; once it is said, it changes nothing.
+func (a lastAnswer) Write(p []byte) (int, error) {
+	a.Header().Set("Connection", "close")
+	return a.ResponseWriter.Write(p)
+}
+
 // Unwrap is for http.ResponseController.
 func (a lastAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 

@@ -107,8 +107,8 @@ func (s *Server) isClosing() bool {
 func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
 	if fd.UsedUp(conn) {
 		conn.Close()
-		n := s.counts.refused.Add(1)
-		s.stuck.Do(func() {
+		n := s.counts.short.Add(1)
+		s.short.Do(func() {
 			s.log.Warn("too few file descriptors for more connections", "refused", n, "hint", fd.Hint)
 		})
 		return

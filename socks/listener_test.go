@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -121,6 +122,58 @@ func TestHostile02_SlowlorisCrowd(t *testing.T) {
 		}
 		for _, c := range slow {
 			c.Close()
+		}
+	})
+}
+
+// One host is one source, however many addresses of its network it uses.
+func TestHostile02_CrowdOfOneNetwork(t *testing.T) {
+	inBubble(t, Config{}, func(t *testing.T, s *Server, ln *memListener) {
+		for i := range 4 * maxHalfOpen {
+			conn := ln.connect(fmt.Sprintf("[2001:db8::%x]:1", i))
+			defer conn.Close()
+			time.Sleep(5 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n := s.Stats().Open; n != maxHalfOpen {
+			t.Errorf("%d half-open connections of one network", n)
+		}
+	})
+}
+
+// The silent fill the house for nobody who comes after them, and who has just come, or
+// has said what it wants, does not go.
+func TestHostile02_80_SilentMakeRoom(t *testing.T) {
+	handle := func(ctx context.Context, r *Request) { <-r.Watch(ctx).Done() }
+	inBubble(t, Config{MaxConns: 3, Handle: handle}, func(t *testing.T, s *Server, ln *memListener) {
+		come := func(source string) net.Conn {
+			conn := ln.connect(source)
+			t.Cleanup(func() { conn.Close() })
+			synctest.Wait()
+			return conn
+		}
+		busy := come("192.0.2.6:1")
+		mustWrite(t, busy, "\x04\x01\x00\x50\x01\x02\x03\x04\x00")
+		first, second := come("192.0.2.7:1"), come("192.0.2.8:1")
+		time.Sleep(halfOpenGrace - 1)
+		come("192.0.2.9:1")
+		if n := s.Stats().Refused; n != 1 {
+			t.Errorf("%d refused: the silent had no time", n)
+		}
+		time.Sleep(1)
+		last := come("192.0.2.9:2")
+		if n, err := first.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the oldest: %d, %v", n, err)
+		}
+		for _, conn := range []net.Conn{second, last} {
+			mustWrite(t, conn, "\x05\x01\x00")
+			mustRead(t, conn, "\x05\x00")
+		}
+		if st := s.Stats(); st.Refused != 1 || st.Open != 3 {
+			t.Errorf("stats %+v", st)
+		}
+		for _, conn := range []net.Conn{busy, second, last} {
+			conn.Close()
 		}
 	})
 }

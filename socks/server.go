@@ -95,7 +95,7 @@ type Server struct {
 	front  *front
 	counts counts
 
-	garbage, full, stuck, silent rate.Sometimes // sample the log
+	garbage, full, short, silent rate.Sometimes // sample the log
 
 	runs sync.Pool // *run: of the associations that are reading
 
@@ -126,7 +126,7 @@ func New(cfg Config) *Server {
 		guard:     newGuard(cfg.Users),
 		garbage:   rate.Sometimes{First: 1, Interval: complaintEvery},
 		full:      rate.Sometimes{First: 1, Interval: complaintEvery},
-		stuck:     rate.Sometimes{First: 1, Interval: complaintEvery},
+		short:     rate.Sometimes{First: 1, Interval: complaintEvery},
 		silent:    rate.Sometimes{First: 1, Interval: complaintEvery},
 		runs:      sync.Pool{New: func() any { return newRun() }},
 		done:      make(chan struct{}),
@@ -179,19 +179,21 @@ func (s *Server) closeListeners() {
 // Stats are the numbers of a Server since its start.
 type Stats struct {
 	Open      int   // connections that count against MaxConns now
-	Refused   int64 // connections closed since MaxConns was reached, or descriptors were few
+	Refused   int64 // connections closed since MaxConns was reached
+	Short     int64 // connections closed since descriptors were few
 	Garbage   int64 // connections that spoke nothing known or broke off
 	BadLogins int64 // wrong passwords
 	Panics    int64 // handlers that panicked
 }
 
-type counts struct{ refused, garbage, panics atomic.Int64 }
+type counts struct{ refused, short, garbage, panics atomic.Int64 }
 
 // Stats returns the numbers as they are now.
 func (s *Server) Stats() Stats {
 	return Stats{
 		Open:      s.gate.count(),
 		Refused:   s.counts.refused.Load(),
+		Short:     s.counts.short.Load(),
 		Garbage:   s.counts.garbage.Load(),
 		BadLogins: s.guard.failures.Load(),
 		Panics:    s.counts.panics.Load(),

@@ -3,13 +3,16 @@ package socks
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"relaymux/mux/buf"
+	"relaymux/mux/fd"
 	"relaymux/mux/gso"
 	"relaymux/mux/stats"
 	"relaymux/mux/wire"
@@ -111,7 +114,7 @@ func (s *Server) associate(c *client, user string) {
 	defer s.rescue(c)
 	a, err := s.newAssociation(c)
 	if err != nil {
-		s.stuck.Do(func() { s.log.Warn("cannot open a UDP socket", "source", c.source, "err", err) })
+		s.short.Do(func() { s.log.Warn("cannot open a UDP socket", "source", c.source, "err", err) })
 		c.hangUp(socks5Reply(socks5Failure))
 		return
 	}
@@ -137,6 +140,10 @@ func (s *Server) newAssociation(c *client) (*association, error) {
 	socket, err := u.Listen(c.local)
 	if err != nil {
 		return nil, err
+	}
+	if fd.UsedUp(socket) {
+		socket.Close()
+		return nil, fmt.Errorf("%w (%s)", syscall.EMFILE, fd.Hint)
 	}
 	a := &association{
 		s: s, udp: u, c: c,

@@ -5,6 +5,7 @@ package fd
 import (
 	"errors"
 	"slices"
+	"sync"
 	"syscall"
 )
 
@@ -32,13 +33,17 @@ func UsedUp(conn any) bool {
 
 // UsedUpBy is UsedUp for what net.Dialer.Control is given.
 func UsedUpBy(raw syscall.RawConn) (beyond bool) {
-	limit, ok := Limit()
+	limit, ok := atStart()
 	if !ok {
 		return false
 	}
 	_ = raw.Control(func(fd uintptr) { beyond = uint64(fd) >= share(limit) })
 	return beyond
 }
+
+// atStart is Limit as it was when it was first asked for: each connection asks, and what
+// Hint says is for a start.
+var atStart = sync.OnceValues(Limit)
 
 // share is how many of the descriptors are for connections.
 func share(limit uint64) uint64 { return limit - min(limit/4, reserveMost) }

@@ -8,44 +8,37 @@ import (
 	"os"
 	"syscall"
 	"testing"
+
+	"relaymux/mux/fd/fdtest"
 )
 
 // A new connection is told from one that takes what the daemon keeps for itself, on both
 // sides of the border, whoever has the other descriptors.
 func TestHostile81_LastDescriptors(t *testing.T) {
-	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
-	few := old
-	few.Cur = 64
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old)
-	for last, opened := -1, 0; last < 50; opened++ {
-		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	fdtest.Run(t, func(func()) {
+		for last := -1; last < fdtest.Few-10; {
+			conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			raw, err := conn.(*net.UDPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := last
+			_ = raw.Control(func(fd uintptr) { last = int(fd) })
+			if got, want := UsedUp(conn), last >= fdtest.Share; got != want {
+				t.Errorf("descriptor %d of %d: used up %v", last, fdtest.Few, got)
+			}
+			if last <= before {
+				t.Fatal("numbers do not grow")
+			}
 		}
-		defer conn.Close()
-		raw, err := conn.(*net.UDPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = raw.Control(func(fd uintptr) { last = int(fd) })
-		if got, want := UsedUp(conn), last >= 48; got != want {
-			t.Errorf("descriptor %d of 64: used up %v", last, got)
-		}
-		null, err := os.Open(os.DevNull)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer null.Close()
-		if opened == 64 {
-			t.Fatal("numbers do not grow")
-		}
-	}
+	})
+}
+
+func TestNoDescriptor(t *testing.T) {
 	if a, b := net.Pipe(); UsedUp(a) || UsedUp(b) {
 		t.Error("what has no descriptor takes none")
 	}

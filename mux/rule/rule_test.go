@@ -124,3 +124,17 @@ func TestLongList(t *testing.T) {
 		t.Errorf("1000 look-ups took %v", took)
 	}
 }
+
+func TestSource(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "2001:db8::1:2": "2001:db8::/64", "2001:db8::ffff:0:0:2": "2001:db8::/64",
+		"2001:db8:0:1::2": "2001:db8:0:1::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Source(netip.MustParseAddr(addr)); got.String() != want {
+			t.Errorf("%s: %v, want %s", addr, got, want)
+		}
+	}
+	if Source(netip.Addr{}).IsValid() {
+		t.Error("of no address")
+	}
+}

@@ -46,6 +46,17 @@ func IsPrivate(a netip.Addr) bool { return within(privateSpace, a) }
 // of a private network, goes to: link-local, metadata of clouds, multicast and the like.
 func IsSpecial(a netip.Addr) bool { return within(specialSpace, a) }
 
+// Source is what counts as one source of what comes: an IPv4 address, or an IPv6 network of
+// 64 bits, which one host may have to itself.
+func Source(a netip.Addr) netip.Prefix {
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.Prefix(bits) // the zero Prefix for the zero Addr
+	return p
+}
+
 func within(list []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -100,7 +100,7 @@ func (n *Node) dialTCP(ctx context.Context, use *clientUse, host string, port ui
 	} else {
 		buf.LimitUnsent(conn) // as in socks
 	}
-	linger(conn, byRST)
+	buf.Linger(conn, buf.ByRST)
 	return conn, min(time.Since(began), dialMost), err
 }
 

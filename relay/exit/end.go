@@ -1,6 +1,6 @@
 package exit
 
-import "net"
+import "relaymux/mux/buf"
 
 // How a TCP session ends. All of these are called with s.mu held.
 
@@ -28,23 +28,8 @@ func (s *tcpSession) abortLocked() {
 
 // shut is hardClose by FIN, for what has ended well.
 func (s *tcpSession) shut() {
-	linger(s.conn, byFIN)
+	buf.Linger(s.conn, buf.ByFIN)
 	s.hardClose()
-}
-
-// How the close of a socket ends its connection.
-const (
-	byRST = 0
-	byFIN = -1 // when all has been sent, in the background
-)
-
-// linger sets how the close of conn, which may be nil, ends it. It is by RST from the
-// dial on, for the system closes what a process leaves behind that is killed: a target
-// must not take what had come until then for all.
-func linger(conn net.Conn, how int) {
-	if c, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = c.SetLinger(how) // best effort: without it each close is a FIN
-	}
 }
 
 // hardClose closes the socket by RST, frees the queues and makes room in the table. It

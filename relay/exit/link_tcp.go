@@ -216,7 +216,7 @@ func (t *linkTCP) settle() {
 
 // shut closes the socket by FIN, for what has ended well.
 func (t *linkTCP) shut() {
-	linger(t.conn, byFIN)
+	buf.Linger(t.conn, buf.ByFIN)
 	t.close()
 }
 

@@ -24,9 +24,9 @@ var mayImport = map[string][]string{
 	"config":                         {"mux/rule", "mux/secret"},
 	"config/environ":                 {"config"},
 	"config/setup":                   {"config", "relay/script", "socks/pac"}, // leaves: the texts that it fills in
-	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/stats"},
-	"socks/dns":                      {"mux/rule"},
-	"socks/route":                    {"socks", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
+	"socks":                          {"mux", "mux/wire", "mux/gso", "mux/buf", "mux/fd", "mux/rule", "mux/stats"},
+	"socks/dns":                      {"mux/fd", "mux/rule"},
+	"socks/route":                    {"socks", "mux/fd", "mux/gso", "mux/rule", "mux/wire", "mux/buf", "mux/stats"},
 	"socks/dash":                     {"mux", "mux/fd", "mux/secret", "mux/stats", "relay", "socks/pac"},
 	"socks/pac":                      {},
 	"socks/dash/top":                 {"socks/dash"},
@@ -52,6 +52,7 @@ var mayImport = map[string][]string{
 	"mux/gso":                        {"mux/buf", "mux/stats"},
 	"mux/buf":                        {},
 	"mux/fd":                         {},
+	"mux/fd/fdtest":                  {},
 	"mux/stats":                      {},
 }
 
@@ -95,10 +96,10 @@ var home = map[string][]string{
 	"golang.org/x/sys/unix":                   {"mux/gso"},
 	"golang.org/x/sys/windows":                {"mux/wire"},
 	"net/http":                                {"socks", "socks/dash", "relay/fronted", "relay/h3", "relay/exit"},
-	"os/exec":                                 {"config/environ"},          // which runs what it is told to
-	"unsafe":                                  {"mux/gso"},                 // recvmsg and sendmmsg without allocation
-	"math/rand":                               {},                          // math/rand/v2 or crypto/rand
-	"log":                                     {"socks", "config/command"}, // only as http.Server.ErrorLog, and to silence it; else log/slog, handed in
+	"os/exec":                                 {"config/environ", "mux/fd/fdtest"}, // which runs what it is told to
+	"unsafe":                                  {"mux/gso"},                         // recvmsg and sendmmsg without allocation
+	"math/rand":                               {},                                  // math/rand/v2 or crypto/rand
+	"log":                                     {"socks", "config/command"},         // only as http.Server.ErrorLog, and to silence it; else log/slog, handed in
 	"io/ioutil":                               {},
 	"encoding/json":                           {"config/setup", "relay/doctor", "relay/tune", "socks/dash", "socks/pac"}, // what others wrote, or are to read; the wire has mux/wire
 	"golang.org/x/net/context":                {},

@@ -99,6 +99,13 @@ func New(c Config, proxy Proxy) (*Server, error) {
 	if c.Clients == nil {
 		c.Clients = func() Clients { return Clients{} }
 	}
+	none := func() string { return "" }
+	if c.Refused == nil {
+		c.Refused = none
+	}
+	if c.Unkept == nil {
+		c.Unkept = none
+	}
 	if c.Routed == nil {
 		c.Routed = new(stats.Route)
 	}

@@ -47,7 +47,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 			return s
 		},
 		EndFlow: func(id uint64) bool { r.ended.Store(id); return id == 7 },
-		Clients: func() Clients { return Clients{Open: 3, Refused: 4, Garbage: 5, BadLogins: 6, Panics: 7} },
+		Clients: func() Clients { return Clients{Open: 3, Refused: 4, Short: 8, Garbage: 5, BadLogins: 6, Panics: 7} },
 		Stats:   new(stats.Mux), UDP: new(stats.UDP), QUIC: new(stats.UDP),
 		Route:   func(string) (string, string, error) { return "tunnel", "", nil },
 		Version: "v1",

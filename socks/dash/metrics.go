@@ -96,6 +96,7 @@ func (e *exposition) clients(c Clients) {
 	e.family("clients_refused_total", counter, "Connections turned away, and logins.")
 	e.add("clients_refused_total", float64(c.Garbage), "reason", "garbage")
 	e.add("clients_refused_total", float64(c.Refused), "reason", "limit")
+	e.add("clients_refused_total", float64(c.Short), "reason", "descriptors")
 	e.add("clients_refused_total", float64(c.BadLogins), "reason", "login")
 	e.one("panics_total", counter, "Faults of the program that ended one connection.", float64(c.Panics))
 }

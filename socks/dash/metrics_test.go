@@ -69,6 +69,7 @@ func TestMetrics(t *testing.T) {
 		`relaymux_clients_open 3`,
 		`relaymux_clients_refused_total{reason="garbage"} 5`,
 		`relaymux_clients_refused_total{reason="limit"} 4`,
+		`relaymux_clients_refused_total{reason="descriptors"} 8`,
 		`relaymux_clients_refused_total{reason="login"} 6`,
 		`relaymux_panics_total 7`,
 		`relaymux_datagrams_total{direction="sent",socket="quic"} 30`,

@@ -48,6 +48,7 @@ type Proxy struct {
 type Clients struct {
 	Open      int   `json:"open"`
 	Refused   int64 `json:"refused"`    // there were limits.connections of them
+	Short     int64 `json:"short"`      // file descriptors were too few
 	Garbage   int64 `json:"garbage"`    // spoke nothing known, or broke off
 	BadLogins int64 `json:"bad_logins"` // wrong passwords
 	Panics    int64 `json:"panics"`     // faults of this program
@@ -233,16 +234,10 @@ func answer(w http.ResponseWriter, v any) {
 func (s *Server) look() Status {
 	snap := s.Look(flowsMost)
 	st := Status{
-		Version: s.Version, Time: snap.At, Uptime: time.Since(s.began).Seconds(),
+		Version: s.Version, Time: snap.At, Uptime: time.Since(s.began).Seconds(), Refused: s.Refused(), Unkept: s.Unkept(),
 		Proxy: *s.proxy.Load(), Clients: s.Clients(), Totals: s.totals(), Link: linkOf(&snap),
 		Deployments: []Deployment{}, Accounts: []Account{}, Flows: []Flow{}, FlowsMore: snap.MoreFlows, Exchanges: []Exchange{},
 		UDP: datagramsOf(s.UDP), QUIC: datagramsOf(s.QUIC),
-	}
-	if s.Refused != nil {
-		st.Refused = s.Refused()
-	}
-	if s.Unkept != nil {
-		st.Unkept = s.Unkept()
 	}
 	for i := range snap.Deployments {
 		st.Deployments = append(st.Deployments, deploymentOf(&snap.Deployments[i], snap.Link.PipeBy))

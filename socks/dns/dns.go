@@ -60,7 +60,8 @@ type Server struct {
 	up     *upstream
 	cache  *cache
 	asking singleflight.Group
-	failed rate.Sometimes
+
+	failed, short rate.Sometimes // sample the log
 
 	waiting waiting
 	clients clients
@@ -79,8 +80,9 @@ func New(c Config) *Server {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
-		log: c.Log, cache: newCache(cacheEntries, cacheBytes), failed: rate.Sometimes{First: 1, Interval: complaintEvery},
-		waiting: waiting{by: make(map[netip.Addr]int)}, clients: clients{open: make(map[*client]struct{})},
+		log: c.Log, cache: newCache(cacheEntries, cacheBytes),
+		failed: rate.Sometimes{First: 1, Interval: complaintEvery}, short: rate.Sometimes{First: 1, Interval: complaintEvery},
+		waiting: waiting{by: make(map[netip.Prefix]int)}, clients: clients{open: make(map[*client]struct{})},
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.up = &upstream{dial: func(ctx context.Context) (net.Conn, error) { return c.Dial(ctx, c.Host, c.Port) }}

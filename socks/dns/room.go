@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"relaymux/mux/rule"
 )
 
 // waiting counts the queries that wait for the server. One program that asks for more
@@ -12,27 +14,29 @@ import (
 type waiting struct {
 	mu  sync.Mutex
 	all int
-	by  map[netip.Addr]int // by who asks; none is 0
+	by  map[netip.Prefix]int // by who asks (rule.Source); none is 0
 }
 
 // enter reports whether a query of source may wait; leave must follow then.
 func (w *waiting) enter(source netip.Addr) bool {
+	from := rule.Source(source)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.all >= maxQueries || w.by[source] >= maxQueriesOf {
+	if w.all >= maxQueries || w.by[from] >= maxQueriesOf {
 		return false
 	}
 	w.all++
-	w.by[source]++
+	w.by[from]++
 	return true
 }
 
 func (w *waiting) leave(source netip.Addr) {
+	from := rule.Source(source)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.all--
-	if w.by[source]--; w.by[source] == 0 {
-		delete(w.by, source)
+	if w.by[from]--; w.by[from] == 0 {
+		delete(w.by, from)
 	}
 }
 
@@ -59,13 +63,14 @@ type clients struct {
 func (cs *clients) enter(c *client) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	ofSource := func(o *client) bool { return rule.Source(o.source) == rule.Source(c.source) }
 	of := 0
 	for o := range cs.open {
-		if o.source == c.source {
+		if ofSource(o) {
 			of++
 		}
 	}
-	if of >= maxConnsOf && !cs.makeRoom(func(o *client) bool { return o.source == c.source }) {
+	if of >= maxConnsOf && !cs.makeRoom(ofSource) {
 		return false
 	}
 	if len(cs.open) >= maxConns && !cs.makeRoom(func(*client) bool { return true }) {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"relaymux/mux/fd"
 	"relaymux/mux/rule"
 )
 
@@ -22,7 +23,7 @@ const (
 	maxConnsOf   = 32               // and of one source
 	maxPipelined = 32               // queries of one connection that are being answered
 	connIdle     = 10 * time.Second // between two queries of a connection
-	acceptPause  = 100 * time.Millisecond
+	readPause    = 100 * time.Millisecond
 )
 
 // ServeUDP answers the queries that come on c, which it closes, until Close. A source
@@ -76,15 +77,19 @@ func sourceOf(a net.Addr) netip.Addr {
 // ServeTCP answers the queries that come on connections of ln, which it closes, until
 // Close.
 func (s *Server) ServeTCP(ln net.Listener) {
+	ln = fd.Patient(ln, s.log)
 	defer closeWith(s.ctx, ln)()
-	for s.ctx.Err() == nil {
+	for {
 		conn, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.log.Error("DNS by TCP has ended", "listener", ln.Addr().String(), "err", err)
+			}
 			return
 		}
-		if err != nil {
-			s.failed.Do(func() { s.log.Warn("accepting DNS connections", "err", err) })
-			pause(s.ctx)
+		if fd.UsedUp(conn) {
+			conn.Close()
+			s.short.Do(func() { s.log.Warn("too few file descriptors for DNS connections", "hint", fd.Hint) })
 			continue
 		}
 		c := &client{Conn: conn, source: sourceOf(conn.RemoteAddr())}
@@ -140,7 +145,7 @@ func closeWith(ctx context.Context, c interface{ Close() error }) func() {
 
 // pause lets the cause of an error pass.
 func pause(ctx context.Context) {
-	t := time.NewTimer(acceptPause)
+	t := time.NewTimer(readPause)
 	defer t.Stop()
 	select {
 	case <-t.C:

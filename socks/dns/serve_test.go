@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"relaymux/mux/fd/fdtest"
 )
 
 // serving is a rig with sockets on loopback.
@@ -158,7 +162,7 @@ func TestClients(t *testing.T) {
 	came := func(source int) (*client, bool) {
 		here, there := net.Pipe()
 		t.Cleanup(func() { here.Close(); there.Close() })
-		c := &client{Conn: here, source: netip.AddrFrom4([4]byte{192, 168, 1, byte(source)})}
+		c := &client{Conn: here, source: netip.AddrFrom16([16]byte{0: 0xfd, 7: byte(source), 15: byte(len(cs.open))})} // one network for each
 		return c, cs.enter(c)
 	}
 	var busy []*client
@@ -243,8 +247,49 @@ func TestHostile54_StrangerTCP(t *testing.T) {
 	}
 }
 
-// oneConnection is a listener to which one connection comes.
+// TestHostile81_DNSConnections: they leave to the daemon what it keeps for itself, and come
+// again after what goes by.
+func TestHostile81_DNSConnections(t *testing.T) {
+	fdtest.Run(t, func(take func()) {
+		_, at := serving(t, echoing(60))
+		old := connected(t, "tcp", at)
+		send(old, ask(1, "example.org", typeA))
+		if _, err := readMessage(old); err != nil {
+			t.Fatal(err)
+		}
+		take()
+		if _, err := readMessage(connected(t, "tcp", at)); err == nil || os.IsTimeout(err) {
+			t.Errorf("a further connection: %v", err)
+		}
+		send(old, ask(2, "example.org", typeA))
+		if _, err := readMessage(old); err != nil {
+			t.Errorf("the one that is open: %v", err)
+		}
+	})
+}
+
+// TestHostile81_DNSAcceptGoesOn: what accept says of the machine does not end it.
+func TestHostile81_DNSAcceptGoesOn(t *testing.T) {
+	r := newRig(t, echoing(60))
+	here, there := net.Pipe()
+	ln := &oneConnection{conn: &comeFrom{Conn: here, from: net.TCPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:5"))}, over: make(chan struct{}),
+		first: &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}}
+	done := make(chan struct{})
+	go func() { r.ServeTCP(ln); close(done) }()
+	go send(there, ask(1, "example.org", typeA))
+	if _, err := readMessage(there); err != nil {
+		t.Error(err)
+	}
+	there.Close()
+	r.Close()
+	<-done
+}
+
+// oneConnection is a listener to which one connection comes, after an error if that is not
+// nil.
 type oneConnection struct {
+	first error
+
 	conn *comeFrom
 	once sync.Once
 	came bool
@@ -252,6 +297,10 @@ type oneConnection struct {
 }
 
 func (o *oneConnection) Accept() (net.Conn, error) {
+	if err := o.first; err != nil {
+		o.first = nil
+		return nil, err
+	}
 	if !o.came {
 		o.came = true
 		return o.conn, nil

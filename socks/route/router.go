@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"relaymux/mux/fd"
 	"relaymux/mux/gso"
 	"relaymux/mux/stats"
 	"relaymux/mux/wire"
@@ -22,8 +23,8 @@ import (
 // takes at most.
 const dialLimit = 10 * time.Second
 
-// complaintEvery is the shortest time between two log lines about datagrams that go
-// nowhere.
+// complaintEvery is the shortest time between two log lines of one kind: about datagrams
+// that go nowhere, and about too few descriptors.
 const complaintEvery = 10 * time.Second
 
 // Config is what a Router is made of. The fields that are functions lead through the
@@ -46,8 +47,9 @@ type OpenUDP = func(host string, port uint16, deliver Deliver, ended func(error)
 // A Router sends each flow on its way: it has the functions that a socks.Server wants.
 type Router struct {
 	Config
-	rules  atomic.Pointer[Rules]
-	silent rate.Sometimes // samples the log
+	rules atomic.Pointer[Rules]
+
+	silent, short rate.Sometimes // sample the log
 
 	ctx  context.Context // of the dials of UDP flows
 	stop context.CancelFunc
@@ -70,7 +72,10 @@ func New(c Config) *Router {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{Config: c, silent: rate.Sometimes{First: 1, Interval: complaintEvery}, joined: make(map[*joint]struct{})}
+	r := &Router{
+		Config: c, joined: make(map[*joint]struct{}),
+		silent: rate.Sometimes{First: 1, Interval: complaintEvery}, short: rate.Sometimes{First: 1, Interval: complaintEvery},
+	}
 	r.rules.Store(c.Rules)
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	return r
@@ -121,7 +126,10 @@ func (r *Router) Connect(ctx context.Context, host string, port uint16) (net.Con
 // resolves to the second time makes no difference. The error is a *socks.BlockedError
 // or carries a *wire.DialError.
 func (r *Router) dial(ctx context.Context, network, host string, port uint16) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialLimit, Control: func(_, address string, _ syscall.RawConn) error {
+	d := net.Dialer{Timeout: dialLimit, Control: func(_, address string, raw syscall.RawConn) error {
+		if fd.UsedUpBy(raw) {
+			return syscall.EMFILE
+		}
 		return r.rules.Load().check(address)
 	}}
 	conn, err := d.DialContext(ctx, network, net.JoinHostPort(host, strconv.Itoa(int(port))))
@@ -132,6 +140,11 @@ func (r *Router) dial(ctx context.Context, network, host string, port uint16) (n
 	if isBlocked(err) {
 		r.Stats.Blocked.Add(1)
 		return nil, err
+	}
+	if fd.IsShort(err) {
+		r.short.Do(func() {
+			r.Log.Warn("too few file descriptors or too little memory for more direct connections", "err", err, "hint", fd.Hint)
+		})
 	}
 	return nil, &wire.DialError{Reason: wire.ReasonOfDial(err)}
 }

@@ -32,7 +32,7 @@ func (r *Router) direct(ctx context.Context, req *socks.Request) {
 	r.began()
 	defer r.ended()
 	j := &joint{app: app, target: target}
-	j.linger(0) // until both have ended well, and also if this process is killed
+	j.linger(buf.ByRST) // until both have ended well, and also if this process is killed
 	if !r.enter(j) {
 		j.abort()
 		return
@@ -78,17 +78,15 @@ func (j *joint) run(early []byte) {
 	j.move(j.app, j.target, nil)
 	up.Wait()
 	j.once.Do(func() {
-		j.linger(-1)
+		j.linger(buf.ByFIN)
 		j.close()
 	})
 }
 
-// linger has close end both connections by RST, with 0; by FIN, with -1.
+// linger is buf.Linger for both.
 func (j *joint) linger(how int) {
 	for _, c := range []net.Conn{j.app, j.target} {
-		if l, ok := c.(interface{ SetLinger(sec int) error }); ok {
-			l.SetLinger(how)
-		}
+		buf.Linger(c, how)
 	}
 }
 
