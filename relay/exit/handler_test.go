@@ -123,8 +123,12 @@ func TestHostile64_PathsTakeTheSameTime(t *testing.T) {
 		"a hello": string(hello), "JSON": `{"x":[` + strings.Repeat(`"\u0041a",`, 300_000) + `0],"k":"no"}`,
 		"gzip": string(zip([]byte(`{"k":"` + strings.Repeat("a", 8<<20) + `"}`))),
 	} {
+		// The least of each, of as many rounds as it takes: noise goes away, and a difference stays.
 		least := make(map[string]time.Duration)
-		for range 10 {
+		alike := func() bool {
+			return !slices.ContainsFunc(paths, func(p string) bool { return least[p] > 3*least["/"] || least[p] < least["/"]/3 })
+		}
+		for round := 0; round < 10 || round < 200 && !alike(); round++ {
 			for _, path := range paths {
 				status, took := ask(path, body)
 				if status != http.StatusNotFound {
@@ -135,10 +139,8 @@ func TestHostile64_PathsTakeTheSameTime(t *testing.T) {
 				}
 			}
 		}
-		for _, path := range paths {
-			if least[path] > 3*least["/"] || least[path] < least["/"]/3 {
-				t.Errorf("%s to %s takes %v, and to / %v", name, path, least[path], least["/"])
-			}
+		if !alike() {
+			t.Errorf("%s takes %v", name, least)
 		}
 	}
 	r.node.bodies.Force(int(r.node.bodies.Limit()))
