@@ -5,7 +5,6 @@ package fd
 import (
 	"errors"
 	"slices"
-	"sync"
 	"syscall"
 )
 
@@ -33,17 +32,16 @@ func UsedUp(conn any) bool {
 
 // UsedUpBy is UsedUp for what net.Dialer.Control is given.
 func UsedUpBy(raw syscall.RawConn) (beyond bool) {
-	limit, ok := atStart()
-	if !ok {
+	if !known {
 		return false
 	}
 	_ = raw.Control(func(fd uintptr) { beyond = uint64(fd) >= share(limit) })
 	return beyond
 }
 
-// atStart is Limit as it was when it was first asked for: each connection asks, and what
-// Hint says is for a start.
-var atStart = sync.OnceValues(Limit)
+// limit is that of the start, when package os has raised it as far as it may: what Hint
+// says is for a start, and to ask again for each connection is a system call each.
+var limit, known = Limit()
 
 // share is how many of the descriptors are for connections.
 func share(limit uint64) uint64 { return limit - min(limit/4, reserveMost) }
