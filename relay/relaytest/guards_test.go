@@ -21,6 +21,7 @@ func TestGuards(t *testing.T) {
 		Guard []struct {
 			Rows                                []int
 			File, What, Old, New, Test, Package string
+			Panics                              bool
 		}
 	}
 	meta, err := toml.DecodeFS(root, ".ci/guards.toml", &list)
