@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +26,9 @@ type member struct {
 	process    *proc.Process
 	born       time.Time
 	life       int
-	goroutines int // of the latest whole list
-	counted    int // of the list that is being told
+	heap       float64 // KB that the latest collection has left
+	goroutines int     // of the latest whole list
+	counted    int     // of the list that is being told
 	samples    []sample
 	rest       []sample // at rest: before the load, and after
 }
@@ -40,7 +43,8 @@ type sample struct {
 
 // The figures of a sample.
 const (
-	memory = iota // KB resident
+	heap   = iota // KB that are in use, as the latest collection has found
+	memory        // KB resident: the runtime gives back slowly what a peak has taken
 	descriptors
 	goroutines
 	figures
@@ -54,7 +58,7 @@ func (m *member) start(cmd *exec.Cmd, await func(line string) (string, bool)) (s
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.process, m.born, m.goroutines, m.counted = p, time.Now(), 0, 0
+	m.process, m.born, m.heap, m.goroutines, m.counted = p, time.Now(), 0, 0, 0
 	m.life++
 	return said, nil
 }
@@ -72,9 +76,19 @@ func (m *member) kill() {
 	}
 }
 
-// hear takes the lines in which the runtime lists threads and goroutines (GODEBUG's
-// schedtrace). Those of status 6 have ended.
+// collected is a line of GODEBUG's gctrace: "gc 7 @1.2s 3%: ... ms cpu, 30->31->12 MB, ...".
+var collected = regexp.MustCompile(`^gc \d+ @.*, \d+->\d+->(\d+) MB, `)
+
+// hear takes the lines in which the runtime tells of collections, and lists threads and
+// goroutines (GODEBUG's gctrace and schedtrace). Those of status 6 have ended.
 func (m *member) hear(line string) bool {
+	if found := collected.FindStringSubmatch(line); found != nil {
+		mb, _ := strconv.ParseFloat(found[1], 64) // of digits
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.heap = mb * 1024
+		return true
+	}
 	if strings.HasPrefix(line, "SCHED ") {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -112,7 +126,7 @@ func (m *member) look() {
 		return
 	}
 	m.samples = append(m.samples, sample{time.Now(), m.life, time.Since(m.born),
-		[figures]float64{rss / 1024, float64(len(fds)), float64(m.goroutines)}})
+		[figures]float64{m.heap, rss / 1024, float64(len(fds)), float64(m.goroutines)}})
 }
 
 // latest is the latest sample.

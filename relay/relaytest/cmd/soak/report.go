@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,13 +18,19 @@ func (w *world) report(out io.Writer) error {
 	for _, c := range w.clients {
 		w.reportClient(out, c, miss)
 	}
+	fmt.Fprint(out, "\nThe longest stalls, when they were over:\n\n")
+	for _, c := range w.clients {
+		stall, of := c.host.Stall()
+		fmt.Fprintf(out, "* %s: %v, %s\n", c.way.name, stall.Round(10*time.Millisecond), of)
+	}
 	minutes := w.done.Sub(w.busy).Minutes()
 	fmt.Fprintf(out, "\nSlopes are of the minima of minutes, of %.0f minutes without the first %.0f. At rest: before, and after.\n\n", minutes, warmUp(minutes).Minutes())
-	fmt.Fprintf(out, "| process | lives | KB/min | fds/min | goroutines/min | MB at rest | fds at rest | goroutines at rest |\n%s\n", rule(8))
+	fmt.Fprintf(out, "| process | lives | KB of heap/min | KB resident/min | fds/min | goroutines/min | MB of heap at rest | MB resident at rest | fds at rest | goroutines at rest | most MB resident |\n%s\n", rule(11))
 	for _, m := range w.members() {
 		w.reportMember(out, m, minutes, miss)
 	}
-	fmt.Fprintf(out, "| bound | | %.0f | %.2f | %.2f | | +%d | +%d |\n\n", bound(memory, minutes), bound(descriptors, minutes), bound(goroutines, minutes), mostMore[descriptors], mostMore[goroutines])
+	fmt.Fprintf(out, "| bound | | %.0f | - | %.2f | %.2f | +%d | - | +%d | +%d | %d |\n\n", bound(heap, minutes), bound(descriptors, minutes), bound(goroutines, minutes),
+		mostMore[heap]>>10, mostMore[descriptors], mostMore[goroutines], mostResident>>10)
 	return errors.Join(wrong...)
 }
 
@@ -39,7 +46,11 @@ func warmUp(minutes float64) time.Duration {
 const settled = 30
 
 // mostMore is how much more a process at rest may have than before.
-var mostMore = [figures]int{descriptors: 8, goroutines: 12}
+var mostMore = [figures]int{heap: 8 << 10, memory: math.MaxInt, descriptors: 8, goroutines: 12}
+
+// mostResident is how many KB a process may ever take: the heap's limit where limits.memory
+// is 64 MiB, 144 MiB, and for the program's own file and its stacks 32.
+const mostResident = 176 << 10
 
 // mostStall is the longest stall on the link: the longest fault, the longest rest of a relay
 // that follows, and the exchange that finds it well.
@@ -90,7 +101,7 @@ func (w *world) reportClient(out io.Writer, c *client, miss func(string, ...any)
 
 func (w *world) reportMember(out io.Writer, m *member, minutes float64, miss func(string, ...any)) {
 	fmt.Fprintf(out, "| %s | %d |", m.name, m.life)
-	names := [figures]string{"KB", "descriptors", "goroutines"}
+	names := [figures]string{"KB of heap", "KB resident", "descriptors", "goroutines"}
 	for figure := range figures {
 		by, ok := slope(minima(m.history(), figure, w.busy.Add(warmUp(minutes)), w.done, warmUp(minutes)/2))
 		if !ok {
@@ -98,20 +109,27 @@ func (w *world) reportMember(out io.Writer, m *member, minutes float64, miss fun
 			continue
 		}
 		fmt.Fprintf(out, " %.2f |", by)
-		if by > bound(figure, minutes) && (figure != memory || minutes >= settled) {
+		if by > bound(figure, minutes) && (figure != heap || minutes >= settled) {
 			miss("%s: %.2f %s more a minute", m.name, by, names[figure])
 		}
 	}
 	before, after := m.rest[0].values, m.rest[1].values
 	for figure := range figures {
 		unit := 1.0
-		if figure == memory {
+		if figure == heap || figure == memory {
 			unit = 1024
 		}
 		fmt.Fprintf(out, " %.0f, %.0f |", before[figure]/unit, after[figure]/unit)
-		if figure != memory && after[figure] > before[figure]+float64(mostMore[figure]) {
+		if after[figure] > before[figure]+float64(mostMore[figure]) {
 			miss("%s at rest: %.0f %s, and %.0f before", m.name, after[figure], names[figure], before[figure])
 		}
 	}
-	fmt.Fprintln(out)
+	most := 0.0
+	for _, s := range m.history() {
+		most = max(most, s.values[memory])
+	}
+	fmt.Fprintf(out, " %.0f |\n", most/1024)
+	if most > mostResident {
+		miss("%s: %.0f KB resident", m.name, most)
+	}
 }

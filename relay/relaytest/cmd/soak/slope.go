@@ -51,8 +51,9 @@ func slope(points []point) (perMinute float64, ok bool) {
 
 // mostSlope are the bounds of an hour's slopes: KB, descriptors and goroutines a minute.
 // A bound is about three times what the slope of a process that does not grow is by
-// chance, with minima that vary by 5 MB, 10 and 30.
-var mostSlope = [figures]float64{100, 0.5, 1}
+// chance, with minima that vary by 5 MB, 10 and 30. What is resident has none: it goes up
+// with each peak of the heap, and down for minutes after it.
+var mostSlope = [figures]float64{heap: 100, memory: math.Inf(1), descriptors: 0.5, goroutines: 1}
 
 // bound is mostSlope for a soak of so many minutes; chance is larger in a short one, as
 // the number of points to the power of 1.5.

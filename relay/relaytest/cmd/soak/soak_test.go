@@ -40,21 +40,22 @@ func TestSlope(t *testing.T) {
 	for _, c := range []struct {
 		perMinute, most float64
 		grows           bool
-	}{{0, 5000, false}, {0, 0, false}, {2 * mostSlope[memory], 5000, true}, {1.2 * mostSlope[memory], 500, true}, {0.8 * mostSlope[memory], 500, false}} {
-		by, ok := slope(minima(grown(c.perMinute, c.most), memory, from, to, time.Minute))
-		if !ok || (by > bound(memory, 60)) != c.grows {
+	}{{0, 5000, false}, {0, 0, false}, {2 * mostSlope[heap], 5000, true}, {1.2 * mostSlope[heap], 500, true}, {0.8 * mostSlope[heap], 500, false}} {
+		by, ok := slope(minima(grown(c.perMinute, c.most), heap, from, to, time.Minute))
+		if !ok || (by > bound(heap, 60)) != c.grows {
 			t.Errorf("%v a minute under %v: %v, %v", c.perMinute, c.most, by, ok)
 		}
 	}
 	if _, ok := slope([]point{{0, 1, 1}, {1, 2, 1}, {2, 2, 2}}); ok {
 		t.Error("three points have a slope")
 	}
-	if short, hour := bound(memory, 15), bound(memory, 60); short != 8*hour || bound(memory, 600) != hour {
+	if short, hour := bound(heap, 15), bound(heap, 60); short != 8*hour || bound(heap, 600) != hour {
 		t.Errorf("the bounds are %v of a quarter, %v of an hour", short, hour)
 	}
 }
 
-// TestHear counts the goroutines of a list, those left out that have ended.
+// TestHear counts the goroutines of a list, those left out that have ended, and takes what
+// collections leave.
 func TestHear(t *testing.T) {
 	var m member
 	list := "SCHED 1005ms: gomaxprocs=2\n  P0: status=0\n  M0: p=0\n  G1: status=4(sleep) m=nil\n  G2: status=6() m=nil\n  G3: status=2() m=0"
@@ -63,8 +64,9 @@ func TestHear(t *testing.T) {
 			t.Errorf("%q is for others", line)
 		}
 	}
-	if m.goroutines != 2 {
-		t.Errorf("%d goroutines", m.goroutines)
+	const gc = "gc 7 @120.251s 0%: 0.030+1.2+0.003 ms clock, 0.06+0.35/1.0/2.6+0.007 ms cpu, 30->31->12 MB, 30 MB goal, 0 MB stacks, 0 MB globals, 2 P"
+	if !m.hear(gc) || !m.hear(gc+" (forced)") || m.heap != 12<<10 || m.goroutines != 2 {
+		t.Errorf("%v KB, %d goroutines", m.heap, m.goroutines)
 	}
 	for _, line := range []string{"10:15:02 INF stopping", "  Gone", "", `{"msg":"node listens"}`} {
 		if m.hear(line) {

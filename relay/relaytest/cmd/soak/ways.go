@@ -113,7 +113,7 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, w.bin, args...)
 	cmd.Dir = w.dir
 	every := sampleEvery.Milliseconds()
-	cmd.Env = append(proc.Environ(w.dir), fmt.Sprintf("GODEBUG=schedtrace=%d,scheddetail=1", every))
+	cmd.Env = append(proc.Environ(w.dir), fmt.Sprintf("GODEBUG=gctrace=1,schedtrace=%d,scheddetail=1", every))
 	return cmd
 }
 
