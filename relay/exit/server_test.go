@@ -27,6 +27,12 @@ import (
 // serve runs a server on loopback until the test ends.
 func serve(t *testing.T, r *rig, c TLS) (address string, s *Server) {
 	t.Helper()
+	return serveBy(t, r, c, func(ln net.Listener) net.Listener { return ln })
+}
+
+// serveBy is serve by a listener that is made of the one on loopback.
+func serveBy(t *testing.T, r *rig, c TLS, by func(net.Listener) net.Listener) (address string, s *Server) {
+	t.Helper()
 	s, err := NewServer(r.node, c)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +43,7 @@ func serve(t *testing.T, r *rig, c TLS) (address string, s *Server) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- s.Serve(ctx, ln) }()
+	go func() { done <- s.Serve(ctx, by(ln)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -252,23 +252,7 @@ func TestKnownIsNoStranger(t *testing.T) {
 	for name, c := range map[string]TLS{"plain": {Plain: true}, "TLS": {SelfSigned: true}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Config{Clients: clients("ann")})
-			s, err := NewServer(r.node, c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, stop := context.WithCancel(t.Context())
-			ended := make(chan error)
-			go func() { ended <- s.Serve(ctx, farListener{ln, func() string { return "192.0.2.1:5" }}) }()
-			defer func() {
-				stop()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
-			}()
+			address, s := serveBy(t, r, c, func(ln net.Listener) net.Listener { return farListener{ln, func() string { return "192.0.2.1:5" }} })
 			scheme := "https"
 			if c.Plain {
 				scheme = "http"
@@ -277,7 +261,7 @@ func TestKnownIsNoStranger(t *testing.T) {
 				t.Helper()
 				tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 				defer tr.CloseIdleConnections()
-				resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+ln.Addr().String()+path, "", strings.NewReader(body))
+				resp, err := (&http.Client{Transport: tr}).Post(scheme+"://"+address+path, "", strings.NewReader(body))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -3,15 +3,12 @@ package relaytest
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
-	"relaymux/mux"
-	"relaymux/relay/account"
 )
 
 // everySlots runs test with a single deployment of 1, 2 and 30 slots, by either
@@ -198,13 +195,7 @@ func TestSlots_GivenUp(t *testing.T) {
 func TestHostile71_OthersTakeSlots(t *testing.T) {
 	everyCarriage(t, func(t *testing.T, c StackConfig) {
 		c.Scripts, c.Workers = min(c.Scripts, 1), min(c.Workers, 1)
-		ledger := account.Open("", slog.New(slog.DiscardHandler))
-		defer ledger.Close()
-		c.Mux = func(c *mux.Config) {
-			for _, d := range c.Deployments {
-				d.Account.Quota = ledger.Account(d.Name, 30, 20_000)
-			}
-		}
+		c.Mux = counted
 		virtual(t, c, func(t *testing.T, s *Stack) {
 			s.Relay.Set(func(k *Knobs) { k.Slots = 5 })
 			s.Relay.SetLine(0, 100_000) // so that many are wanted
@@ -249,13 +240,7 @@ func TestHostile71_FewSlotsLeft(t *testing.T) {
 		t.Run(fmt.Sprint(left), func(t *testing.T) {
 			everyCarriage(t, func(t *testing.T, c StackConfig) {
 				c.Scripts, c.Workers = min(c.Scripts, 1), min(c.Workers, 1)
-				ledger := account.Open("", slog.New(slog.DiscardHandler))
-				defer ledger.Close()
-				c.Mux = func(c *mux.Config) {
-					for _, d := range c.Deployments {
-						d.Account.Quota = ledger.Account(d.Name, 30, 20_000)
-					}
-				}
+				c.Mux = counted
 				virtual(t, c, func(t *testing.T, s *Stack) {
 					s.warmUp(t)
 					s.Relay.Set(func(k *Knobs) { k.Slots = left })
