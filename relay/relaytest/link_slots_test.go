@@ -8,7 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // everySlots runs test with a single deployment of 1, 2 and 30 slots, by either
