@@ -49,7 +49,7 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 		x.queued = now.Sub(l.upSince)
 	}
 	l.pack()
-	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary), Ops: l.opsLimit(x)})
+	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary, now), Ops: l.opsLimit(x)})
 	x.up = x.m.Payload
 	x.ops = x.m.Ops
 	x.poll = x.m.Empty()
@@ -110,12 +110,8 @@ func (l *linkLoop) opsLimit(x *linkExchange) int {
 }
 
 // bodyLimit is how many sealed bytes one body may have.
-func (l *linkLoop) bodyLimit(d *deployment, binary bool) int {
-	limit := l.maxBytes
-	if d.maxBody > 0 {
-		limit = min(limit, d.maxBody)
-	}
-	limit = d.line.bodyMost(limit)
+func (l *linkLoop) bodyLimit(d *deployment, binary bool, now time.Time) int {
+	limit := d.line.bodyMost(d.body.limit(l.maxBytes, now))
 	if !binary {
 		limit = (limit - textFrame - len(d.Key.Reveal())) / 4 * 3
 	}

@@ -18,6 +18,7 @@ type loop struct {
 	// Flows that stand in line, each in at most one of these (flow.queue). Who
 	// has left a line is passed over when that place comes up.
 	ready   fifo[place] // has an op that should go soon: TCP flows
+	small   fifo[place] // of these, once more, those whose op is small
 	packets fifo[place] // the same: UDP flows
 	fresh   fifo[place] // of both, who asks for a session
 	polls   schedule    // wants data; by flow.pollAt
@@ -182,6 +183,11 @@ func (l *loop) consider(f *flow) {
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
+	if l.starved(now) {
+		if d := l.pick(now, noReserve); d != nil {
+			l.sendPolls(d, now)
+		}
+	}
 	for l.count > 0 && !l.readyAt().After(time.Now()) {
 		d := l.pick(now, l.opsReserve())
 		if d == nil {
@@ -248,19 +254,26 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 }
 
 // nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
-// many flows of one there are.
-func (l *loop) nextReady() *flow {
+// many flows of one there are. A small op does not wait behind uploads, unless small
+// ones have taken their part of a body already.
+func (l *loop) nextReady(smallFirst bool) *flow {
 	s, u := l.front(&l.ready), l.front(&l.packets)
 	if s == nil || u != nil && l.odd {
 		return u
 	}
+	if small := l.front(&l.small); small != nil && smallFirst {
+		return small
+	}
 	return s
 }
+
+// smallOp is how many encoded bytes an op has that overtakes: a TLS hello is one.
+const smallOp = 4 << 10
 
 // readyAt is when the batch that ready and packets make should go; they are not
 // both empty.
 func (l *loop) readyAt() time.Time {
-	first := l.nextReady().since
+	first := l.last
 	for _, q := range []*fifo[place]{&l.ready, &l.packets} {
 		if f := l.front(q); f != nil && f.since.Before(first) {
 			first = f.since
@@ -288,6 +301,14 @@ func (l *loop) pollDue(now time.Time) bool {
 	f := l.nextPoll()
 	return f != nil && !f.pollAt.After(now) && !l.pollsAt().After(now)
 }
+
+// starved reports whether a poll has waited for long enough to go before ops: uploads
+// that take every slot that comes free, and what polls leave free, would keep it waiting
+// until they end.
+func (l *loop) starved(now time.Time) bool { return l.pollDue(now) && !now.Before(l.starvesAt()) }
+
+// starvesAt is from when on the next poll is starved; there must be one.
+func (l *loop) starvesAt() time.Time { return l.nextPoll().pollAt.Add(idleAge(l.floor())) }
 
 // pollsAt is from when on another poll may go: when there are as many holds as
 // may be, it must relieve one of them.
@@ -368,6 +389,7 @@ func (l *loop) arm(now time.Time) {
 	if f := l.nextPoll(); f != nil {
 		due(f.pollAt)
 		due(l.pollsAt())
+		due(l.starvesAt())
 	}
 	if f := l.nextClose(); f != nil {
 		due(l.closeAt(f))

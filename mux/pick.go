@@ -116,7 +116,7 @@ type deployment struct {
 	lastWords string // of the latest failure, for a person,
 	lastWhy   string // and for whom addresses and names do not concern
 	said      string // its detail
-	maxBody   int    // bytes of a body that it takes; 0: it has refused none
+	body      ceiling
 
 	recent recent // what exchanges took of late
 
@@ -269,9 +269,8 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
 	switch {
 	case f.Kind == relay.TooLarge && f.Untouched:
-		if most := max(bodyLen/2, bodyLeast); d.maxBody == 0 || most < d.maxBody {
-			d.maxBody = most
-			log.Warn("deployment refuses large bodies", append(args, "bytes", bodyLen, "trying", most)...)
+		if d.body.refused(bodyLen, now) {
+			log.Warn("deployment refuses large bodies", append(args, "bytes", bodyLen, "trying", d.body.learned)...)
 		}
 	case rumour:
 		log.Debug("exchange failed", args...)

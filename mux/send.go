@@ -9,9 +9,10 @@ import (
 // sendOps sends a batch of what is ready, and of closes as there is room.
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
-	room := l.bodyLimit(d)
+	room := l.bodyLimit(d, now)
+	half := room / 2
 	for len(x.ops) < l.most(x) {
-		f := l.nextReady()
+		f := l.nextReady(room > half)
 		if f == nil {
 			break
 		}
@@ -62,15 +63,12 @@ func (l *loop) most(x *exchange) int {
 }
 
 // bodyLimit is how many encoded bytes the ops of one body may take.
-func (l *loop) bodyLimit(d *deployment) int {
+func (l *loop) bodyLimit(d *deployment, now time.Time) int {
 	limit := l.maxBytes
 	if !d.ours {
 		limit = min(limit, stockBody)
 	}
-	if d.maxBody > 0 {
-		limit = min(limit, d.maxBody)
-	}
-	return limit - wire.BatchLen(d.Key.Reveal())
+	return d.body.limit(limit, now) - wire.BatchLen(d.Key.Reveal())
 }
 
 // reserve keeps a part of the memory budget for what op may bring, and tells
@@ -120,7 +118,7 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 	if !x.probe {
 		l.adopt(x, now)
 	}
-	l.addCloses(x, l.bodyLimit(d))
+	l.addCloses(x, l.bodyLimit(d, now))
 	l.send(x)
 }
 

@@ -59,7 +59,7 @@ func TestTooLargeHalvesBodies(t *testing.T) {
 		}
 		// It learns from refusals alone: what was left when it last halved may
 		// have been less than it would try.
-		if got := m.loop.ds[0].maxBody; got >= 2*limit || got < limit/4 {
+		if got := m.loop.ds[0].body.learned; got >= 2*limit || got < limit/4 {
 			t.Errorf("bodies ended up at %d bytes, the relay takes %d", got, limit)
 		}
 	})
@@ -87,8 +87,8 @@ func TestTooLargeNeverGrows(t *testing.T) {
 			{1 << 20, 512 << 10}, {512 << 10, 256 << 10}, {1 << 20, 256 << 10}, {100, bodyLeast}, {1 << 20, bodyLeast},
 		} {
 			l.judge(&exchange{d: d, bodyLen: c.body, failure: lost(relay.TooLarge, true)})
-			if d.maxBody != c.want {
-				t.Errorf("a body of %d bytes is refused: %d are tried, want %d", c.body, d.maxBody, c.want)
+			if d.body.learned != c.want {
+				t.Errorf("a body of %d bytes is refused: %d are tried, want %d", c.body, d.body.learned, c.want)
 			}
 		}
 	})
@@ -195,4 +195,53 @@ func TestTooLargeAfterLoss(t *testing.T) {
 			t.Errorf("the target got %d bytes of %d, or others; %v", len(got), len(want), err)
 		}
 	})
+}
+
+// TestCeiling: a relay that was short of room gets large bodies again within minutes, and
+// one that means it is asked ever more seldom.
+func TestCeiling(t *testing.T) {
+	now := time.Now()
+	var c ceiling
+	check := func(what string, want int) {
+		t.Helper()
+		if got := c.now(now); got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+	}
+	check("at first", 0)
+	for _, bytes := range []int{1 << 20, 512 << 10, 256 << 10} {
+		if !c.refused(bytes, now) {
+			t.Errorf("the refusal of %d is no news", bytes)
+		}
+	}
+	if c.refused(256<<10, now) || c.refused(1<<20, now) {
+		t.Error("what was sent before is news")
+	}
+	check("learned", 128<<10)
+	now = now.Add(ceilingRest - 1)
+	check("for a minute", 128<<10)
+	now = now.Add(1)
+	check("then", 256<<10)
+	now = now.Add(4 * ceilingRest)
+	check("and in the end", 4<<20)
+	if limit := c.limit(3<<20, now); limit != 3<<20 {
+		t.Errorf("a body of 3 MiB is cut to %d", limit)
+	}
+	now = now.Add(1000 * time.Hour)
+	check("no further than", 128<<10<<7)
+
+	c = ceiling{}
+	c.refused(256<<10, now)
+	trials := 0
+	for range 24 * 60 { // minutes
+		now = now.Add(time.Minute)
+		if body := c.now(now); body > 128<<10 {
+			trials++
+			c.refused(body, now)
+			check("refused again", 128<<10)
+		}
+	}
+	if trials < 24 || trials > 30 {
+		t.Errorf("%d trials in a day", trials)
+	}
 }

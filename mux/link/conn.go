@@ -90,7 +90,8 @@ type Conn struct {
 	floor   uint64 // node: ids below are over if they are not in streams
 	dead    int    // of streams: given up at this end, and the other end is still to say that it knows
 
-	ready   queue     // streams that have something to send
+	fresh   queue     // streams that have something to send: those that had nothing before,
+	ready   queue     // and those that have had a turn
 	control []*Stream // streams that owe control frames
 	usage   []usage   // node: to be told
 
@@ -191,7 +192,7 @@ func (c *Conn) Close() {
 	clear(c.streams)
 	c.owing, c.dead = 0, 0
 	c.flying.clear()
-	c.ready, c.control = queue{}, nil
+	c.fresh, c.ready, c.control = queue{}, queue{}, nil
 }
 
 // remove forgets a stream that is over.

@@ -2,11 +2,7 @@ package link
 
 // HasData reports whether bytes, datagrams or opens of streams may go now.
 func (c *Conn) HasData() bool {
-	for c.ready.len() > 0 && !c.ready.peek().sendable() {
-		c.ready.peek().queued = false
-		c.ready.pop()
-	}
-	return c.ready.len() > 0 || c.owes(dueOpen)
+	return c.fresh.sendable() || c.ready.sendable() || c.owes(dueOpen)
 }
 
 // HasNews is HasData of a node, or that a client waits to hear what became of an

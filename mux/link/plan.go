@@ -19,6 +19,11 @@ const opBytes = 1 << 20
 // quantum is what a stream sends before it is the next one's turn.
 const quantum = 64 << 10
 
+// sparse is what a stream that had nothing to say sends of what it says first before
+// those that stand in line: key strokes, requests and TLS hellos do not wait behind bulk
+// (as new flows do not in FQ-CoDel, RFC 8290 section 4.2).
+const sparse = 4 << 10
+
 // A packer fills a message.
 type packer struct {
 	c      *Conn
@@ -193,27 +198,42 @@ func (p *packer) inOp(s *Stream, n int) {
 	s.inOp += n
 }
 
-// streams adds bytes of the streams in line, a quantum each in turn.
+// streams adds bytes of the streams in line, a quantum each in turn. Those that come anew
+// go first, but leave half of the message to the others.
 func (p *packer) streams() {
-	c := p.c
-	for c.ready.len() > 0 {
-		s := c.ready.peek()
-		if !s.sendable() {
-			c.ready.pop()
-			s.queued = false
-			continue
-		}
-		if p.full() && (s.batch != p.id || s.inOp+quantum > opBytes) || !p.send(s) {
-			return // it is first in the next message
-		}
-		c.ready.pop()
-		s.queued = false
-		s.enqueue()
+	half := p.left / 2
+	for p.left > half && p.turn(&p.c.fresh) {
+	}
+	for p.turn(&p.c.ready) {
+	}
+	for p.turn(&p.c.fresh) {
 	}
 }
 
-// send adds a quantum of s, and reports whether anything fit.
-func (p *packer) send(s *Stream) bool {
+// turn adds bytes of the first stream in a line, which goes to the end of ready if it has
+// more. It reports whether it may be another's turn.
+func (p *packer) turn(q *queue) bool {
+	if q.len() == 0 {
+		return false
+	}
+	s := q.peek()
+	most, advance := quantum-s.advance, 0
+	if q == &p.c.fresh {
+		most, advance = sparse, sparse
+	}
+	if s.sendable() && (p.full() && (s.batch != p.id || s.inOp+most > opBytes) || !p.send(s, most)) {
+		return false // it is first in the next message
+	}
+	q.pop()
+	s.advance = advance
+	if s.queued = s.sendable(); s.queued {
+		p.c.ready.push(s)
+	}
+	return true
+}
+
+// send adds so many bytes of s, and reports whether anything fit.
+func (p *packer) send(s *Stream, most int) bool {
 	least := dataHead + 1
 	if p.c.c.Client && !s.openAck && s.batch != p.id {
 		least += smallFrame // as long as the node may not know of it, its open frame goes along
@@ -225,11 +245,11 @@ func (p *packer) send(s *Stream) bool {
 		p.open(s)
 	}
 	if s.UDP() {
-		return p.pull(s)
+		return p.pull(s, most)
 	}
 	sent := 0
-	for sent < quantum {
-		lo, hi, again := s.nextSpan(min(p.room-dataHead, quantum-sent))
+	for sent < most {
+		lo, hi, again := s.nextSpan(min(p.room-dataHead, most-sent))
 		o := &s.out
 		fin := o.fin && !o.finSent && hi == o.end
 		if lo == hi && !fin {
@@ -261,13 +281,13 @@ func (p *packer) data(s *Stream, lo, hi uint64, again, fin bool) {
 	p.note(s, k, lo, hi)
 }
 
-// pull adds datagrams of s, as many as fit and as there are.
-func (p *packer) pull(s *Stream) bool {
+// pull adds datagrams of s, as many as fit and as there are, until they are so many bytes.
+func (p *packer) pull(s *Stream, most int) bool {
 	head := 1 + uvarintLen(s.id) + 3 + datagramHead // exactly, for the largest datagram just fits
 	for some := false; ; {
 		// One frame: as much as the open record takes.
 		total, first := 0, len(p.m.parts)
-		for p.room-head-total >= 0 && total < quantum {
+		for p.room-head-total >= 0 && total < most {
 			b, d, fits := p.c.h.Pull(s, p.room-head-total)
 			if b == nil {
 				s.datagrams = !fits
@@ -284,7 +304,7 @@ func (p *packer) pull(s *Stream) bool {
 			p.datagramsHead(s, first, total)
 		}
 		// What did not fit into the rest of a record gets one of its own, or waits.
-		if !s.datagrams || total >= quantum {
+		if !s.datagrams || total >= most {
 			return true
 		}
 		if p.left < MaxPlain/2 || !p.fresh() {

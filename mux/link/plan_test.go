@@ -61,7 +61,7 @@ func TestOpsOfAMessage(t *testing.T) {
 		d.write(a, opBytes+1)
 	}
 	for _, c := range []struct{ limit, ops, payload int }{
-		{1, 1, quantum}, {3, 3, 3*opBytes + 1 - quantum}, {0, 2, 2},
+		{1, 1, opBytes}, {3, 3, 2*opBytes + 1}, {0, 2, 2},
 	} {
 		m := d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 16 << 20, Ops: c.limit})
 		if m.Ops != c.ops || m.Payload != c.payload {
@@ -91,6 +91,36 @@ func TestOpsOfOneStream(t *testing.T) {
 	m := d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 1 << 20, Ops: 1})
 	if all := kinds(t, m); m.Ops != 1 || len(only(all, kindOpen)) != 1 || len(only(all, kindReset)) != 1 {
 		t.Errorf("%d ops, %d frames", m.Ops, len(all))
+	}
+}
+
+// What a stream says first goes before bulk, however small the message; but however many
+// of them there are, bulk gets half.
+func TestNewStreamsGoFirst(t *testing.T) {
+	d := newSim(quiet).client
+	d.c.given = 1 << 30
+	bulk := d.opened()
+	bulk.s.out.limit = 1 << 30
+	d.write(bulk, 1<<20)
+	plan := func() (sent map[uint64]int) {
+		sent = make(map[uint64]int)
+		m := d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 32 << 10})
+		for _, f := range only(kinds(t, m), kindData) {
+			sent[f.stream] += len(f.payload)
+		}
+		return sent
+	}
+	plan()
+	word := d.opened()
+	d.write(word, 100)
+	if sent := plan(); sent[word.s.ID()] != 100 || sent[bulk.s.ID()] < 30<<10 {
+		t.Errorf("%v bytes were sent", sent)
+	}
+	for range 100 {
+		d.write(d.opened(), sparse)
+	}
+	if sent := plan(); sent[bulk.s.ID()] < 14<<10 || len(sent) < 4 {
+		t.Errorf("%v bytes were sent", sent)
 	}
 }
 

@@ -22,6 +22,17 @@ func (q *queue) push(s *Stream) {
 
 func (q *queue) peek() *Stream { return q.ring[q.head] }
 
+// sendable reports whether its first stream is, once those that are not are out.
+func (q *queue) sendable() bool {
+	for ; q.n > 0; q.pop() {
+		if q.peek().sendable() {
+			return true
+		}
+		q.peek().queued = false
+	}
+	return false
+}
+
 func (q *queue) pop() {
 	q.ring[q.head] = nil
 	q.head = (q.head + 1) & (len(q.ring) - 1)

@@ -25,10 +25,11 @@ type Stream struct {
 	openAck bool // the other end has the open, or the opened, frame
 	due     due  // control frames that are to go
 
-	owes   bool   // counts in c.owing
-	queued bool   // stands in c.ready
-	batch  uint64 // the message in which it was counted as an op
-	inOp   int    // its bytes in that op
+	owes    bool   // counts in c.owing
+	queued  bool   // stands in c.fresh or c.ready
+	advance int    // bytes of its next quantum that it has had
+	batch   uint64 // the message in which it was counted as an op
+	inOp    int    // its bytes in that op
 
 	datagrams bool // the owner has datagrams to be pulled
 	quiet     bool // its reset waits for company
@@ -329,11 +330,11 @@ func (s *Stream) sendable() bool {
 	return o.fin && !o.finSent && o.sent == o.end
 }
 
-// enqueue puts it in line if there is something that may go.
+// enqueue puts it in line if there is something that may go, and it does not stand there.
 func (s *Stream) enqueue() {
 	if !s.queued && s.sendable() {
 		s.queued = true
-		s.c.ready.push(s)
+		s.c.fresh.push(s)
 	}
 }
 

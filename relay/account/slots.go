@@ -2,8 +2,9 @@ package account
 
 import "time"
 
-// growEvery is the time without a 429 in which the slots grow by one: other
-// devices come and go in minutes, and each step costs at most one refusal.
+// growEvery is the time without a 429 in which the slots grow, by 1, 2, 4, ...: other
+// devices come and go in minutes, and a step that is too far costs no more refusals than
+// it has slots. After a burst of refusals that meant nothing all 30 are back in 5 minutes.
 const growEvery = time.Minute
 
 // slots is how many exchanges may be in flight: what is configured, less what a
@@ -18,8 +19,9 @@ func (s *slots) now(now time.Time) int {
 	if s.cut.IsZero() {
 		return s.most
 	}
-	grown := int64(max(0, now.Sub(s.cut)) / growEvery)
-	return int(min(int64(s.most), int64(s.learned)+grown))
+	const doubled = 30 // times; more than any account has
+	steps := min(max(0, now.Sub(s.cut))/growEvery, doubled)
+	return min(s.most, s.learned+1<<steps-1)
 }
 
 // busy notes a 429 that came while so many were in flight, itself included.

@@ -266,6 +266,43 @@ func TestHostile71_FewSlotsLeft(t *testing.T) {
 	}
 }
 
+// TestHostile71_DownloadBesideUploads: uploads that would take each slot that comes free,
+// with few of them, and bodies as small as they get. A download goes on beside them, as do
+// words.
+func TestHostile71_DownloadBesideUploads(t *testing.T) {
+	const uploads = 6
+	for _, wire := range wires {
+		for _, slots := range []int{1, 2, 3, 5} {
+			t.Run(fmt.Sprintf("%s, %d slots", wire, slots), func(t *testing.T) {
+				t.Parallel()
+				c := StackConfig{Link: wire == "link", Workers: 1, Slots: slots}
+				virtual(t, c, func(t *testing.T, s *Stack) {
+					s.warmUp(t)
+					s.Relay.Set(func(k *Knobs) { k.MaxBody = 64 << 10 })
+					sink := s.serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+					for range uploads {
+						c := open(t, s.Connect, sink)
+						go func() { _, _ = io.Copy(c, noise(1, 1<<30)) }()
+					}
+					key := open(t, s.Connect, s.serve(t, Echo))
+					within(t, key, time.Hour)
+					ask(t, key, "hello")
+					time.Sleep(time.Minute)
+					for range 3 {
+						var got result
+						took := elapsed(func() { got = download(1 << 20)(t, s) })
+						word := ask(t, key, "a word")
+						t.Logf("a download took %v, a word %v", took, word)
+						if len(got.wrong) > 0 || took > 30*time.Second || word > 30*time.Second {
+							t.Errorf("a download took %v, a word %v; %v", took, word, got.wrong)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
 // TestHoldIsLearned: a path that cuts what lasts 12 s. Holds become shorter than
 // that, and what the target says finds one.
 func TestHoldIsLearned(t *testing.T) {
