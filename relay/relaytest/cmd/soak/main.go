@@ -33,6 +33,10 @@ func main() {
 	os.Exit(code)
 }
 
+// quietTime is enough for what pools keep to go: for two collections, which the runtime
+// makes every two minutes if nothing else asks for them.
+const quietTime = 5 * time.Minute
+
 // options are what the flags say.
 type options struct {
 	bin   string
@@ -51,7 +55,7 @@ func command(ctx context.Context, args []string, out, errs io.Writer) int {
 	fs.StringVar(&o.bin, "bin", "", "`path` of a relaymux; default is to build one")
 	fs.StringVar(&o.logs, "logs", "", "`directory` for the logs of the processes; default is none")
 	fs.DurationVar(&o.time, "time", time.Hour, "how long traffic goes on; a quiet time follows")
-	fs.DurationVar(&o.quiet, "quiet", 2*time.Minute, "how long nothing happens at the end")
+	fs.DurationVar(&o.quiet, "quiet", quietTime, "how long nothing happens at the end")
 	fs.IntVar(&o.load, "load", 3, "how many of each kind of traffic each proxy carries at once")
 	fs.Uint64Var(&o.seed, "seed", 0, "of all chance; 0 takes another one each time")
 	if fs.Parse(args) != nil || fs.NArg() > 0 {

@@ -89,6 +89,9 @@ func (m *member) hear(line string) bool {
 		m.heap = mb * 1024
 		return true
 	}
+	if line == "GC forced" {
+		return true
+	}
 	if strings.HasPrefix(line, "SCHED ") {
 		m.mu.Lock()
 		defer m.mu.Unlock()
