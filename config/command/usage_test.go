@@ -64,6 +64,9 @@ func TestScript(t *testing.T) {
 			if code != 0 || !strings.HasPrefix(text, string(want)) || !strings.Contains(text[len(want):], "the node's certificate is self-signed") {
 				t.Errorf("%s: %d, %s", kind, code, text)
 			}
+			if strings.Contains(text, "which must be for node.example, the host of --node") != (kind != "apps-script") {
+				t.Errorf("%s, of the certificate's name: %s", kind, text)
+			}
 		}
 		text, code := output(t, "script", kind, "--config", client)
 		if code != 0 || strings.Contains(text, "PUT-THE-PATH-HERE") || !strings.Contains(text, "add --config node.toml") {
