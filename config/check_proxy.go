@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"strings"
 
@@ -11,19 +12,27 @@ import (
 // section 2, has one byte for the length of each.
 const maxCredential = 255
 
+// minPassword is the shortest password in bytes where others can try one: the proxy
+// lets a source try 10, and then one in 5 s.
+const minPassword = 8
+
 func (l *loader) checkProxy() {
 	p := &l.cfg.Proxy
 	if len(p.Listen) == 0 {
 		l.fail("proxy.listen", `is empty; write an address, such as "127.0.0.1:1080"`)
 	}
+	least := 1
 	for _, address := range p.Listen {
-		l.checkProxyListen(address, len(p.Users) > 0)
+		if !l.checkProxyListen(address, len(p.Users) > 0) {
+			least = minPassword
+		}
 	}
-	l.checkUsers(p.Users)
+	l.checkUsers(p.Users, least)
 }
 
-// checkProxyListen refuses to make an open proxy.
-func (l *loader) checkProxyListen(address string, hasUsers bool) {
+// checkProxyListen refuses to make an open proxy. It reports whether only this machine
+// can reach address.
+func (l *loader) checkProxyListen(address string, hasUsers bool) (isLoopback bool) {
 	isLoopback, err := parseListen(address)
 	switch {
 	case err != nil:
@@ -32,17 +41,19 @@ func (l *loader) checkProxyListen(address string, hasUsers bool) {
 		l.fail("proxy.listen", "%q would let everyone in the network use this proxy; "+
 			`add users = [{name = "...", password = "..."}] under [proxy], or listen on "127.0.0.1:1080"`, address)
 	}
+	return isLoopback || err != nil
 }
 
-func (l *loader) checkUsers(users []User) {
+// checkUsers wants passwords of at least so many bytes.
+func (l *loader) checkUsers(users []User, least int) {
 	seen := make(map[string]bool)
 	for i, u := range users {
 		at := entry("proxy.users", i)
 		if m := userNameMistake(u.Name); m != "" {
 			l.fail(join(at, "name"), "%s", m)
 		}
-		if n := len(u.Password.Reveal()); n < 1 || n > maxCredential {
-			l.fail(join(at, "password"), "of user %q must have 1 to %d bytes", u.Name, maxCredential)
+		if m := passwordMistake(u.Password.Reveal(), least); m != "" {
+			l.fail(join(at, "password"), "of user %q %s", u.Name, m)
 		}
 		if seen[u.Name] {
 			l.fail(join(at, "name"), "%q is there twice; remove one", u.Name)
@@ -58,6 +69,22 @@ func userNameMistake(name string) string {
 		return "must have 1 to 255 bytes"
 	case strings.Contains(name, ":"):
 		return "must have no colon: HTTP proxy authentication cannot carry it (RFC 7617)"
+	}
+	return ""
+}
+
+// passwordMistake says what is wrong with a user's password, "" if nothing is.
+func passwordMistake(password string, least int) string {
+	const another = "; write one of your own making"
+	switch n := len(password); {
+	case n < 1 || n > maxCredential:
+		return "must have 1 to 255 bytes"
+	case isExample(password):
+		return "is an example, which everybody knows" + another
+	case isRepetition(password):
+		return "only repeats itself" + another
+	case n < least:
+		return fmt.Sprintf(`has %d bytes, but needs at least %d where others can reach the proxy; make it longer, or listen on "127.0.0.1:1080"`, n, least)
 	}
 	return ""
 }
@@ -112,7 +139,7 @@ func (l *loader) checkDNS() {
 		l.fail("dns.listen", "%v", err)
 	case !isLoopback && !d.LAN:
 		l.fail("dns.listen", "%q would answer everyone in the network; "+
-			`write lan = true under [dns] if that is meant, or listen on "127.0.0.1:5353"`, d.Listen)
+			`write lan = true under [dns] if that is meant, or listen on "127.0.0.1:5300"`, d.Listen)
 	}
 	if host, port, err := net.SplitHostPort(d.Server); err != nil || !isHost(host) || !isPort(port) {
 		l.fail("dns.server", `%q must be host:port, such as "1.1.1.1:53"`, d.Server)

@@ -22,15 +22,37 @@ func TestUserLimits(t *testing.T) {
 		ok             bool
 	}{
 		{"a", "b", true},
-		{strings.Repeat("a", 255), strings.Repeat("b", 255), true},
+		{strings.Repeat("a", 255), strings.Repeat("b", 254) + "c", true},
 		{strings.Repeat("a", 256), "b", false},
-		{"a", strings.Repeat("b", 256), false},
+		{"a", strings.Repeat("b", 255) + "c", false},
 		{"", "b", false}, {"a", "", false}, {"a:", "b", false}, {"a", "b:", true},
 	} {
 		text := fmt.Sprintf("[proxy]\nusers = [{name = %q, password = %q}]\n%s", c.name, c.password, minimal)
 		lines := report(Source{Role: Run, Path: write(t, "c.toml", text)})
 		if ok := len(lines) == 0; ok != c.ok {
 			t.Errorf("%d and %d bytes: %v", len(c.name), len(c.password), lines)
+		}
+	}
+}
+
+// TestPasswords: none that everybody would try, and where others can try at all, none
+// that is short.
+func TestPasswords(t *testing.T) {
+	const example, repeats, short = "is an example", "only repeats itself", "has 7 bytes, but needs at least 8"
+	for _, c := range []struct{ password, loopback, beyond string }{
+		{"hunter2!", "", ""}, {"hunter2", "", short}, {"گذرواژه", "", ""}, {"x", "", "has 1 bytes"},
+		{"...", example, example}, {"password", example, example}, {"Password!", example, example}, {"change-me", example, example},
+		{"YOUR-PASSWORD-HERE", example, example}, {"abcdabcd", repeats, repeats}, {"11", repeats, repeats},
+	} {
+		for listen, want := range map[string]string{
+			"'127.0.0.1:1080'": c.loopback, "['[::1]:1080', 'localhost:1']": c.loopback,
+			"'0.0.0.0:1080'": c.beyond, "['127.0.0.1:1080', '192.168.1.2:1080']": c.beyond,
+		} {
+			text := fmt.Sprintf("[proxy]\nlisten = %s\nusers = [{name = 'ann', password = '%s'}]\n%s", listen, c.password, minimal)
+			lines := report(Source{Role: Run, Path: write(t, "c.toml", text)})
+			if want == "" && len(lines) > 0 || want != "" && (len(lines) != 1 || !strings.Contains(lines[0], `proxy.users.password: of user "ann" `+want)) {
+				t.Errorf("%s on %s: %v", c.password, listen, lines)
+			}
 		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 
 // Proxy is the local listener for SOCKS5 and HTTP.
 type Proxy struct {
-	Listen  []string `toml:"listen" default:"127.0.0.1:1080" flag:"proxy" doc:"addresses of the SOCKS5 and HTTP proxy, one or a list"`
+	Listen  []string `toml:"listen" default:"127.0.0.1:1080" flag:"proxy" doc:"addresses of the SOCKS5 and HTTP proxy, one or a list; 0.0.0.0 is all of IPv4"`
 	Users   []User   `toml:"users"` // empty: no password is asked for, and only loopback may be listened on
 	Connect string   `toml:"connect" default:"optimistic" oneof:"optimistic|confirmed" doc:"answer an application at once, or once the node has connected"`
 }
@@ -42,7 +42,7 @@ type Proxy struct {
 // section 2); the name has no colon (RFC 7617, section 2).
 type User struct {
 	Name     string `toml:"name" doc:"user name, 1 to 255 bytes"`
-	Password Secret `toml:"password" doc:"password, 1 to 255 bytes"`
+	Password Secret `toml:"password" doc:"password, 1 to 255 bytes, and at least 8 beyond loopback"`
 }
 
 // Admin is the status page and its API.
@@ -60,7 +60,7 @@ type Limits struct {
 
 // State is where things learned are kept.
 type State struct {
-	Dir string `toml:"dir" file:"" doc:"directory of the quota ledger; default relaymux in the XDG state directory"`
+	Dir string `toml:"dir" file:"" doc:"directory of the quota ledger, the node's id and its ACME certificate; default $STATE_DIRECTORY, else relaymux in the user's state directory"`
 }
 
 // Batch shapes the exchanges.
@@ -108,7 +108,7 @@ type Route struct {
 
 // DNS is a listener for the queries of programs that look names up themselves.
 type DNS struct {
-	Listen string `toml:"listen" doc:"address at which DNS queries are answered through the tunnel, by UDP and TCP, such as 127.0.0.1:5353; empty: none"`
+	Listen string `toml:"listen" doc:"address at which DNS queries are answered through the tunnel, by UDP and TCP, such as 127.0.0.1:5300; empty: none"`
 	Server string `toml:"server" default:"1.1.1.1:53" doc:"host:port of the DNS server that the node asks for them, by TCP"`
 	LAN    bool   `toml:"lan" default:"false" doc:"let listen be an address that others can reach; only private addresses are answered"`
 }

@@ -194,7 +194,7 @@ func TestHostile53_OpenProxyRefused(t *testing.T) {
 		wantProblem(t, lines, "RELAYMUX_PROXY_LISTEN: ")
 		wantProblem(t, lines, `add users = [{name = "...", password = "..."}] under [proxy], or listen on "127.0.0.1:1080"`)
 
-		users := "[proxy]\nusers = [{name = 'ann', password = 'x'}]\n" + minimal
+		users := "[proxy]\nusers = [{name = 'ann', password = 'a word of the test'}]\n" + minimal
 		mustLoad(t, Run, users, environ...)
 	}
 	for _, listen := range []string{"127.0.0.1:0", "127.9.9.9:1080", "[::1]:1080", "localhost:1080", "[::ffff:127.0.0.1]:1080"} {

@@ -13,7 +13,7 @@ func TestKeys(t *testing.T) {
 	want := map[string]Key{
 		"proxy.listen": {
 			Name: "proxy.listen", Env: "RELAYMUX_PROXY_LISTEN", Flag: "proxy", Type: "list", Default: "127.0.0.1:1080",
-			Doc: "addresses of the SOCKS5 and HTTP proxy, one or a list",
+			Doc: "addresses of the SOCKS5 and HTTP proxy, one or a list; 0.0.0.0 is all of IPv4",
 		},
 		"batch.max_ops": {
 			Name: "batch.max_ops", Env: "RELAYMUX_BATCH_MAX_OPS", Flag: "batch-max-ops", Type: "int", Default: "50",

@@ -40,10 +40,13 @@ func TestUnfilled(t *testing.T) {
 	t.Parallel()
 	const secret = "[link]\nsecret = 'x9f8e7d6c5b4a3z2y1w0v9u8t7s6r5q4p3'\n"
 	for url, want := range map[string]string{
-		"https://script.google.com/macros/s/DEPLOYMENT_ID/exec": "deployment.url: has still DEPLOYMENT_ID in it; fill in the script's deployment id",
-		"https://YOUR-WORKER.workers.dev":                       "fill in the relay's address",
-		"https://YOUR-PROXY.example/hidden":                     "fill in the relay's address",
-		"https://script.google.com/macros/s/AKfy1/exec":         "",
+		"https://script.google.com/macros/s/DEPLOYMENT_ID/exec":  "deployment.url: has still DEPLOYMENT_ID in it; fill in the script's deployment id",
+		"https://script.google.com/macros/s/AKfy.../exec":        "deployment.url: has still ... in it; fill in the script's deployment id",
+		"https://script.google.com/macros/s/" + IDHere + "/exec": "deployment.url: has still THE-ID-YOU-WERE-SHOWN in it; fill in the script's deployment id",
+		"https://relay.example/...":                              "deployment.url: has still ... in it; fill in the relay's address",
+		"https://YOUR-WORKER.workers.dev":                        "fill in the relay's address",
+		"https://YOUR-PROXY.example/hidden":                      "fill in the relay's address",
+		"https://script.google.com/macros/s/AKfy1/exec":          "",
 	} {
 		text := secret + "[[deployment]]\nurl = '" + url + "'\nkey = 'Zm9yIHRlc3RzIG9ubHkh'\n"
 		_, warnings, err := Load(Source{Role: Run, Path: write(t, "c.toml", text)})

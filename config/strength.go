@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Shortest secrets in characters.
@@ -101,10 +102,10 @@ func weakness(secret string, least int) string {
 func KeyWeakness(key string) string { return weakness(key, minKey) }
 
 // isExample recognises what stands in documents and templates in the place of
-// a secret.
+// a secret or a password.
 func isExample(secret string) bool {
 	plain := strings.Map(letterOrDigit, strings.ToLower(secret))
-	for _, part := range []string{"changeme", "yourkey", "yoursecret", "replaceme", "keyhere", "secrethere"} {
+	for _, part := range []string{"changeme", "replaceme", "yourkey", "yoursecret", "yourpassword", "keyhere", "secrethere", "passwordhere"} {
 		if strings.Contains(plain, part) {
 			return true
 		}
@@ -113,9 +114,10 @@ func isExample(secret string) bool {
 	return slices.Contains(words, plain)
 }
 
-// letterOrDigit drops every other character.
+// letterOrDigit drops every other character; those of all scripts count, for a password
+// may be in Persian.
 func letterOrDigit(r rune) rune {
-	if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
+	if unicode.IsLetter(r) || unicode.IsDigit(r) {
 		return r
 	}
 	return -1

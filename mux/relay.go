@@ -12,7 +12,7 @@ import (
 
 // firstWait is how long an application may take to say its first bytes, which
 // then travel with the request to connect. A server-speaks-first protocol
-// pays it once; WIRE.md gives 50 ms.
+// pays it once; mhrv-rs waits 50 ms.
 const firstWait = 50 * time.Millisecond
 
 // serverFirst lists the ports whose servers speak first: FTP, SSH, Telnet,

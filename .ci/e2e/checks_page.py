@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select
 from world import require, until
 
 SCREENSHOTS = "RELAYMUX_SCREENSHOTS"  # names a directory for them, if they are wanted
-PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]  # RFC 1918, RFC 4193
+PRIVATE = [ipaddress.ip_network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]  # RFC 1918
 PERSIAN_DIGITS = set("۰۱۲۳۴۵۶۷۸۹")
 
 
@@ -185,10 +185,10 @@ def page_setup(world):
 
 
 def private_addresses():
-    """Of this machine, by ip(8): those that a network at home has."""
-    words = clients.run(["ip", "-o", "address"]).decode().split()
+    """Of this machine, by ip(8): those of IPv4 that a network at home has."""
+    words = clients.run(["ip", "-4", "-o", "address"]).decode().split()
     return [word for before, word in zip(words, words[1:])
-            if before in ("inet", "inet6") and any(ipaddress.ip_address(word.split("/")[0]) in network for network in PRIVATE)]
+            if before == "inet" and any(ipaddress.ip_address(word.split("/")[0]) in network for network in PRIVATE)]
 
 
 def page_keyboard(world):

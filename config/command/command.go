@@ -52,7 +52,8 @@ type app struct {
 	in       *os.File // nobody is asked unless it is a terminal
 	out, err io.Writer
 
-	runs bool // a command does: what fails from then on is no matter of usage
+	runs    bool  // a command does: what fails from then on is no matter of usage
+	unknown error // of a command whose help was asked for
 }
 
 // main does what args say, and returns the exit code.
@@ -61,7 +62,11 @@ func (a *app) main(args []string) int {
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	return a.exitCode(root.Execute())
+	err := root.Execute()
+	if err == nil {
+		err = a.unknown
+	}
+	return a.exitCode(err)
 }
 
 // root is the command without a name, with all others below it.
@@ -78,6 +83,7 @@ func (a *app) root() *cobra.Command {
 		a.statusCommand(), a.topCommand(), a.routeCommand(), a.checkCommand(), a.envCommand(), a.execCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	guide(root)
+	a.guideHelp(root)
 	return root
 }
 

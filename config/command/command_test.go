@@ -177,6 +177,34 @@ func TestTopWithoutATerminal(t *testing.T) {
 	}
 }
 
+// TestQuiet: the exit code is all that there is, also where there would be an error or a
+// warning.
+func TestQuiet(t *testing.T) {
+	dir := t.TempDir()
+	file, bad := filepath.Join(dir, "c.toml"), filepath.Join(dir, "bad.toml")
+	const text = "[admin]\nlisten = \"127.0.0.1:1\"\nsocket = \"\"\n[[deployment]]\nurl = \"https://relay.example\"\nkey = \"b25seSBmb3IgdGVzdHMh\"\n"
+	for name, text := range map[string]string{file: text, bad: text + "no_such = 1\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, code := output(t, "status", "--config", file); code != exitFailed || !strings.Contains(text, "warning: ") || !strings.Contains(text, "no relaymux is running") {
+		t.Errorf("not quiet, and none runs: %d, %s", code, text)
+	}
+	p := run(t, nil, "run", "--proxy", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	at := strings.Trim(strings.TrimPrefix(address(p.await("Admin page on")), "http://"), "/")
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"--admin", at}, 0}, {[]string{"--config", file}, exitFailed}, {[]string{"--config", bad}, exitUsage},
+	} {
+		if text, code := output(t, append([]string{"status", "--quiet"}, c.args...)...); code != c.code || text != "" {
+			t.Errorf("%v: %d, %q", c.args, code, text)
+		}
+	}
+}
+
 // TestAdminToken: it is for the config's own address, whatever that is called by.
 func TestAdminToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "c.toml")

@@ -53,7 +53,7 @@ func (a *app) scriptCommand() *cobra.Command {
 		if err != nil {
 			return usage("script: %w", err)
 		}
-		for _, note := range notes {
+		for _, note := range append(notes, nameNotes(kind, v.Node)...) {
 			fmt.Fprintln(a.err, note)
 		}
 		for _, left := range script.Missing(text) {
@@ -162,6 +162,16 @@ func trust(kind, path string, n *config.ExitNode, v *script.Values) []string {
 	}
 	v.Trusted = script.NodeCertificate
 	return []string{fmt.Sprintf("the node's certificate is self-signed; copy %s to %s of the machine of %s", n.TLSCert, script.NodeCertificate, kind)}
+}
+
+// nameNotes say which name the certificate of the node at that URL must have, before a
+// relay that goes by it.
+func nameNotes(kind, node string) []string {
+	u, err := url.Parse(node)
+	if err != nil || u.Scheme != "https" || kind != script.Nginx && kind != script.Caddy {
+		return nil
+	}
+	return []string{fmt.Sprintf("check: %s verifies the node's certificate, which must be for %s, the host of --node", kind, u.Hostname())}
 }
 
 // remedies are what each kind of relay needs before a node with a self-signed certificate.

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,9 +24,12 @@ func (a *app) statusCommand() *cobra.Command {
 		Example: "  relaymux status\n  relaymux status --watch\n  relaymux status --json | jq .accounts"}
 	o.registerAdmin(c.Flags())
 	c.Flags().BoolVar(&v.JSON, "json", false, "as JSON")
-	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing: the exit code is 0 if a proxy runs, else 1")
+	c.Flags().BoolVar(&v.Quiet, "quiet", false, "print nothing, no error either: the exit code is 0 if a proxy runs, else 1")
 	c.Flags().BoolVar(&v.Watch, "watch", false, "again every two seconds, until Ctrl-C")
 	c.RunE = a.does(func() error {
+		if v.Quiet {
+			a.err = io.Discard
+		}
 		client, err := a.adminClient(o)
 		if err != nil {
 			return err

@@ -21,7 +21,6 @@ func guide(root *cobra.Command) {
 		}
 		return nil
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if word := c.Flags().Arg(0); c == root && word != "" { // its flags are not root's
 			return unknownCommand(c, word)
@@ -42,8 +41,22 @@ func guide(root *cobra.Command) {
 	}
 }
 
+// guideHelp has no help shown for a command that there is not. cobra shows that of the one
+// above it, also where nothing but a command below it does anything.
+func (a *app) guideHelp(root *cobra.Command) {
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if word := c.Flags().Arg(0); word != "" && c.HasSubCommands() {
+			a.unknown = unknownCommand(c, word)
+			return
+		}
+		help(c, args)
+	})
+}
+
 // unknownCommand says which command of c was probably meant by name.
 func unknownCommand(c *cobra.Command, name string) error {
+	c.SuggestionsMinimumDistance = 2
 	if s := c.SuggestionsFor(name); len(s) > 0 {
 		return usage("there is no command %q; did you mean %s?", name, strings.Join(s, " or "))
 	}

@@ -18,6 +18,15 @@ func TestMistyped(t *testing.T) {
 		{[]string{"chek"}, `there is no command "chek"; did you mean check?`, 2},
 		{[]string{"chek", "--json"}, "did you mean check?", 2},
 		{[]string{"nosuch"}, "relaymux --help lists them", 2},
+		{[]string{"chek", "--help"}, `there is no command "chek"; did you mean check?`, 2},
+		{[]string{"-h", "nosuch"}, `there is no command "nosuch"; relaymux --help lists them`, 2},
+		{[]string{"check", "--help"}, "relaymux check --config relaymux.toml", 0},
+		{[]string{"--help"}, "Available Commands:", 0},
+		{[]string{"help"}, "Available Commands:", 0},
+		{[]string{"completion"}, "Available Commands:", 0},
+		{[]string{"completion", "nosuch"}, `there is no command "nosuch"; relaymux completion --help lists them`, 2},
+		{[]string{"completion", "zhs", "--help"}, `there is no command "zhs"; did you mean zsh?`, 2},
+		{[]string{"help", "completion", "nosuch"}, `there is no command "nosuch"`, 2},
 		{[]string{"help", "nosuch"}, `there is no command "nosuch"`, 2},
 		{[]string{"help", "check"}, "relaymux check --config relaymux.toml", 0},
 		{[]string{"--prox", "x"}, "did you mean --proxy?", 2},
@@ -63,6 +72,9 @@ func TestScript(t *testing.T) {
 			text, code := output(t, "script", kind, "--node", "https://node.example:8443", "--config", configs[0], "--config", configs[1])
 			if code != 0 || !strings.HasPrefix(text, string(want)) || !strings.Contains(text[len(want):], "the node's certificate is self-signed") {
 				t.Errorf("%s: %d, %s", kind, code, text)
+			}
+			if strings.Contains(text, "which must be for node.example, the host of --node") != (kind != "apps-script") {
+				t.Errorf("%s, of the certificate's name: %s", kind, text)
 			}
 		}
 		text, code := output(t, "script", kind, "--config", client)

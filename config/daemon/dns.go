@@ -32,14 +32,9 @@ func listenDNS(cfg *config.Config, p *Proxy) (*dnsListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server under [dns]: %w", err)
 	}
-	tcp, err := net.Listen("tcp", cfg.DNS.Listen)
+	tcp, udp, err := openDNS(cfg.DNS.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("opening the DNS port: %w (another address: listen under [dns])", err)
-	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	if err != nil {
-		tcp.Close()
-		return nil, fmt.Errorf("opening the DNS port: %w (another address: listen under [dns])", err)
+		return nil, err
 	}
 	return &dnsListener{
 		server: dns.New(dns.Config{Dial: p.mux.Dial, Host: host, Port: uint16(number), Log: p.log}),

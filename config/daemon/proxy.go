@@ -113,7 +113,7 @@ func (p *Proxy) open(cfg *config.Config, in Process) (err error) {
 		p.listeners = append(p.listeners, port{at, ln})
 	}
 	p.mux = newMux(cfg, p)
-	p.pages = dash.Open(cfg.Admin.Listen, config.AdminSocket(cfg, in.Environ), p.log)
+	p.pages = listenAdmin(cfg.Admin.Listen, config.AdminSocket(cfg, in.Environ), p.log)
 	if p.dns, err = listenDNS(cfg, p); err != nil {
 		return err
 	}

@@ -219,14 +219,6 @@ func (p *Proxy) undo(opened, closed []port) {
 	}
 }
 
-func listen(at string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", at)
-	if err != nil {
-		return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
-	}
-	return ln, nil
-}
-
 func portOf(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return port

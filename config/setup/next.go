@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"relaymux/config"
 	"relaymux/relay/script"
 )
 
@@ -111,20 +113,21 @@ func (s *Setup) relayStep(dir string, p *plan) step {
 		}
 		if f.kind == script.Caddy && p.cert != nil {
 			lines = append(lines, "Either of them verifies the node's certificate, so it has to be there:",
+				"  ssh root@"+strings.Trim(p.proxyHost(), "[]")+" 'install -d "+path.Dir(script.NodeCertificate)+"'",
 				"  scp "+quote(filepath.Join(dir, certFile))+" root@"+p.proxyHost()+":"+script.NodeCertificate)
 		}
 	}
-	config := quote(filepath.Join(dir, clientFile))
+	client := quote(filepath.Join(dir, clientFile))
 	told := make(map[string]bool)
 	for _, w := range p.ways {
 		if w.placeholder != "" && !told[w.placeholder] {
 			told[w.placeholder] = true
-			what := "address"
+			what, real := "address", "the real one"
 			if w.kind == script.AppsScript {
-				what = "deployment id (AKfy...)"
+				what, real = "deployment id, which begins with AKfy", config.IDHere
 			}
 			lines = append(lines, fmt.Sprintf("Then its %s, in the place of %s:", what, w.placeholder),
-				fmt.Sprintf("  sed -i 's|%s|the real one|' %s", w.placeholder, config))
+				fmt.Sprintf("  sed -i 's|%s|%s|' %s", w.placeholder, real, client))
 		}
 	}
 	if len(lines) == 0 {

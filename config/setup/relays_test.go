@@ -47,14 +47,20 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"acme, as a Worker takes only", "scp " + quote(self) + " root@node.example:/usr/local/bin/relaymux"} {
+	for _, want := range []string{"acme, as a Worker takes only", "scp " + quote(self) + " root@node.example:/usr/local/bin/relaymux",
+		"sed -i 's|DEPLOYMENT_ID|THE-ID-YOU-WERE-SHOWN|' "} {
 		if !strings.Contains(said, want) {
 			t.Errorf("no %q in\n%s", want, said)
 		}
 	}
 	o = Options{Dir: filepath.Join(t.TempDir(), "setup"), Node: "node.example", Relays: []string{Proxy + "=https://proxy.example/x"}}
-	if said := mustRun(t, o); !strings.Contains(said, "root@proxy.example:/etc/relaymux/cert.pem") {
+	said = mustRun(t, o)
+	if made, copied := strings.Index(said, "ssh root@proxy.example 'install -d /etc/relaymux'\n"),
+		strings.Index(said, "root@proxy.example:/etc/relaymux/cert.pem\n"); made < 0 || copied < made {
 		t.Error(said)
+	}
+	if strings.Contains(said, "pins it") {
+		t.Error("a pin is told of, and there is none")
 	}
 }
 

@@ -203,7 +203,11 @@ func (s *Setup) report(dir string, files []file, left []string, p *plan) {
 		s.say("The node's certificate: %s, %s (--node-tls chooses another).", p.nodeTLS, p.tlsWhy)
 	}
 	if p.cert != nil {
-		s.say("The node's certificate has the SHA-256 fingerprint %s; the client's config pins it.", p.cert.fingerprint)
+		pins := ""
+		if p.has(Direct) {
+			pins = "; the client's config pins it"
+		}
+		s.say("The node's certificate has the SHA-256 fingerprint %s%s.", p.cert.fingerprint, pins)
 	}
 	for _, w := range p.warnings {
 		s.say("Note: %s", w)

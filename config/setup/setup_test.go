@@ -85,7 +85,7 @@ func TestEveryKindOfRelay(t *testing.T) {
 		said   []string
 	}{
 		{"straight", Options{Node: "node.example", Relays: []string{Direct}},
-			[]string{`"https://node.example:8443"`, "pin_sha256"}, []string{`"0.0.0.0:8443"`}, []string{"ufw allow 8443"}},
+			[]string{`"https://node.example:8443"`, "pin_sha256"}, []string{`"0.0.0.0:8443"`}, []string{"ufw allow 8443", "pins it"}},
 		{"straight to an address of IPv6", Options{Node: "[2001:db8::1]:443", Relays: []string{Direct}},
 			[]string{`"https://[2001:db8::1]"`}, []string{`"[::]:443"`}, []string{"root@[2001:db8::1]:/etc/relaymux/"}},
 		{"a script, and a certificate of its own making", Options{Node: "192.0.2.1:8443", Relays: []string{script.AppsScript}},

@@ -28,7 +28,6 @@ func nodeUnit(binary string, low bool) string {
 	}
 	return strings.NewReplacer("CONFINED", confined, "BINARY", binary, "CAPS", capability, "USERS", users).Replace(`[Unit]
 Description=relaymux exit node
-Documentation=man:systemd.exec(5)
 After=network-online.target
 Wants=network-online.target
 

@@ -154,7 +154,7 @@ func (s *scanner) payload(to [][]byte) (_ [][]byte, bad, ok bool) {
 // ParseAnswer reads the answer to a batch, in place, into a, of which it
 // reuses the elements. More than limit results are an error, as is an answer
 // that has neither results nor an error. If the text does not begin with a
-// brace, it is looked for between the first and the last brace (WIRE.md).
+// brace, it is looked for between the first and the last brace.
 func ParseAnswer(body []byte, a *Answer, limit int) error {
 	*a = Answer{Results: a.Results[:0]}
 	s := scanner{b: braces(body)}

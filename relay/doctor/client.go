@@ -70,8 +70,8 @@ func (c *Client) examine(ctx context.Context, d *Deployment) Finding {
 	d.ExchangeLimit = min(cmp.Or(d.ExchangeLimit, mostAnswer), mostAnswer)
 	e := &exam{Client: c, d: d, Finding: Finding{Name: d.Name}}
 	if part := config.Placeholder(d.URL.String()); part != "" {
-		e.add(Leg{Name: LegName, Status: Broken, Detail: "the url still has " + part + ", as relaymux init wrote it",
-			Remedy: "put the address of the relay in its place, in url of the [[deployment]]"})
+		e.add(Leg{Name: LegName, Status: Broken, Detail: "the url still has " + part + " in it",
+			Remedy: "put the relay's address in its place, of a script the deployment id: url of the [[deployment]]"})
 		return e.Finding
 	}
 	udp := e.besides(ctx)

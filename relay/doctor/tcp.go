@@ -37,7 +37,7 @@ func (e *exam) name(ctx context.Context) bool {
 	l := Leg{Name: LegName, Status: OK, Millis: since(began)}
 	if err != nil {
 		l.Status = Broken
-		l.Detail, l.Remedy = explain("looking up "+host, e.d.StepLimit(), err)
+		l.Detail, l.Remedy = e.explain("looking up "+host, err)
 		e.add(l)
 		e.skip("not reached", LegConnect, LegTLS)
 		return false
@@ -65,7 +65,7 @@ func (e *exam) connect(ctx context.Context) bool {
 	l := Leg{Name: LegConnect, Status: OK, Millis: since(began), Detail: "by TCP to " + addr}
 	if err != nil {
 		l.Status = Broken
-		l.Detail, l.Remedy = explain("connecting to "+addr, e.d.StepLimit(), err)
+		l.Detail, l.Remedy = e.explain("connecting to "+addr, err)
 		if e.d.direct() {
 			l.Remedy += "; is the node running (systemctl status relaymux-node), and its port open in the server's firewall?"
 		}
@@ -104,7 +104,7 @@ func (e *exam) shake(ctx context.Context, conn net.Conn) bool {
 	}
 	if err != nil {
 		l.Status = Broken
-		l.Detail, l.Remedy = explain("TLS with "+config.ServerName, e.d.StepLimit(), err)
+		l.Detail, l.Remedy = e.explain("TLS with "+config.ServerName, err)
 		if len(shown) > 0 {
 			l.Detail += "; it shows " + describe(shown[0])
 			if now := time.Now(); now.Before(shown[0].NotBefore) && len(e.d.PinSHA256) == 0 {
@@ -139,8 +139,8 @@ func (e *exam) protocols() []string {
 }
 
 // explain is the cause of a failed connection, and what to do.
-func explain(doing string, limit time.Duration, err error) (detail, remedy string) {
-	d := &fronted.DialError{Doing: doing, Limit: limit, Err: err}
+func (e *exam) explain(doing string, err error) (detail, remedy string) {
+	d := &fronted.DialError{Doing: doing, Limit: e.d.StepLimit(), Script: e.d.Script(), Err: err}
 	what, hint := d.Explain()
 	return plain(doing + ": " + what), hint
 }

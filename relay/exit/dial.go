@@ -25,7 +25,7 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// dialLimit bounds a dial, the look-up of the name included (WIRE.md).
+// dialLimit bounds a dial, the look-up of the name included, as at the node of mhrv-rs.
 const dialLimit = 10 * time.Second
 
 // connectFailed begins the text of every RESULT of a dial that failed.

@@ -2,8 +2,8 @@ package exit
 
 import "time"
 
-// When a batch is answered. Theirs to bound: 350 ms for a batch that writes,
-// the client's 30 s for a poll (WIRE.md). A way through a relay takes about
+// When a batch is answered. Clients of mhrv-rs count on 350 ms at most for a batch
+// that writes, and give up a poll after 30 s. A way through a relay takes about
 // 1.5 s, so it pays to wait a little for what would otherwise cost another.
 const (
 	// writeLimit is the longest that a batch with a write or a connect waits.

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	maxEarly = 32      // uploads of a session that wait for an earlier one (WIRE.md)
+	maxEarly = 32      // uploads of a session that wait for an earlier one, as at the node of mhrv-rs
 	lowWater = 1 << 20 // with more than that queued, an upload is not answered yet
 	opSize   = 1 << 20 // what an op of ours uploads at most
 

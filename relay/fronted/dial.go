@@ -19,6 +19,7 @@ type dialer struct {
 	dial      func(ctx context.Context, network, addr string) (net.Conn, error)
 	connectTo string // host:port, or empty: the address that is asked for
 	tls       *tls.Config
+	script    bool
 	limit     time.Duration // for name, connect and TLS together
 }
 
@@ -28,6 +29,7 @@ type DialError struct {
 	Doing  string        // what, with whom
 	Limit  time.Duration // that it had
 	Silent string        // the hint if nobody answered within that; empty: one about addresses
+	Script bool          // the server is Google's, for a script
 	Err    error
 }
 
@@ -58,7 +60,7 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 	conn := tls.Client(raw, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, &DialError{Doing: fmt.Sprintf("TLS with %q", config.ServerName), Limit: d.limit, Err: err}
+		return nil, &DialError{Doing: fmt.Sprintf("TLS with %q", config.ServerName), Limit: d.limit, Script: d.script, Err: err}
 	}
 	return conn, nil
 }
@@ -69,7 +71,7 @@ func (d *dialer) connect(ctx context.Context, network, addr string) (net.Conn, e
 	}
 	conn, err := d.dial(ctx, network, addr)
 	if err != nil {
-		return nil, &DialError{Doing: "connecting to " + addr, Limit: d.limit, Err: err}
+		return nil, &DialError{Doing: "connecting to " + addr, Limit: d.limit, Script: d.script, Err: err}
 	}
 	buf.LimitUnsent(conn)
 	return conn, nil

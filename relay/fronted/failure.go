@@ -105,10 +105,11 @@ func (d *DialError) explainTLS() (what, hint string, ok bool) {
 		return errPin.Error(), "someone is in between, or the server has a new certificate: update pin_sha256", true
 	}
 	if _, ok := errors.AsType[x509.HostnameError](d.Err); ok {
-		return "the certificate is for another name", "check url and server_name; set pin_sha256 for a node with a certificate of its own making", true
+		return "the certificate is for another name",
+			d.distrust("check url and server_name; set pin_sha256 for a node with a certificate of its own making"), true
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](d.Err); ok {
-		return "the certificate is signed by an unknown CA", "set ca_file or pin_sha256, unless someone is in between", true
+		return "the certificate is signed by an unknown CA", d.distrust("set ca_file or pin_sha256, unless someone is in between"), true
 	}
 	if e, ok := errors.AsType[x509.CertificateInvalidError](d.Err); ok {
 		if e.Reason == x509.Expired {
@@ -123,4 +124,13 @@ func (d *DialError) explainTLS() (what, hint string, ok bool) {
 		return "the server refuses: " + e.Err.Error(), "try another server_name", true
 	}
 	return "", "", false
+}
+
+// distrust is the hint about a certificate that does not verify. Google's always does:
+// who pins another instead hands the script's key to whoever shows it.
+func (d *DialError) distrust(hint string) string {
+	if d.Script {
+		return "someone may be in between, or connect_to is not Google's: try another address there, and check server_name"
+	}
+	return hint
 }

@@ -104,7 +104,7 @@ const maxWrite = 40 << 10
 func pool(c Config) *http.Transport {
 	protocols, names := versions(c)
 	step := c.StepLimit()
-	d := &dialer{dial: c.Dial, tls: c.TLS(names...), limit: step}
+	d := &dialer{dial: c.Dial, tls: c.TLS(names...), script: c.Script(), limit: step}
 	if c.ConnectTo != "" {
 		d.connectTo = c.DialAddr()
 	}

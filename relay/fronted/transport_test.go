@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net"
 	"net/http"
@@ -139,6 +140,26 @@ func TestPin(t *testing.T) {
 	_, f := r.exchange(r.transport("https://relay.test", set(pin)))
 	if f == nil || f.Kind != relay.Unreachable || !f.Untouched || !strings.Contains(f.Detail, "pin_sha256") {
 		t.Errorf("a wrong pin: %v", f)
+	}
+}
+
+// TestDistrust: who may have another than Google before him is never told to pin what that
+// one shows, as he is to do with a node of his own.
+func TestDistrust(t *testing.T) {
+	config, leaf := certificate(t, "other.test", forever())
+	for url, pins := range map[string]bool{"https://relay.test": true, "https://relay.test/macros/s/x/exec": false} {
+		for what, trust := range map[string]func(*fronted.Config){
+			"for another name":        func(c *fronted.Config) { c.RootCAs = poolOf(leaf) },
+			"signed by an unknown CA": func(c *fronted.Config) { c.ServerName, c.RootCAs = "other.test", x509.NewCertPool() },
+		} {
+			r := newRig(t)
+			r.serve("relay.test:443", config, answer(200, "{}"))
+			_, f := r.exchange(r.transport(url, trust))
+			if f == nil || !strings.Contains(f.Detail, what) || f.Hint == "" ||
+				strings.Contains(f.Hint, "pin_sha256") != pins || strings.Contains(f.Hint, "try another address") == pins {
+				t.Errorf("%s, %s: %v", url, what, f)
+			}
+		}
 	}
 }
 

@@ -231,6 +231,9 @@ func TestDoctor(t *testing.T) {
 			doctor.LegTLS, doctor.Broken, "not yet valid: CN=node.example", "set this machine's clock"},
 		{"certificate of nobody known", patient{shows: &shown{patientName, -time.Hour, untrusted}},
 			doctor.LegTLS, doctor.Broken, "unknown CA; it shows CN=node.example", "pin_sha256"},
+		{"certificate of nobody known, and a script", patient{shows: &shown{patientName, -time.Hour, func(c *fronted.Config, _ *x509.Certificate) {
+			c.URL = &url.URL{Scheme: "https", Host: patientName, Path: "/macros/s/x/exec"}
+		}}}, doctor.LegTLS, doctor.Broken, "unknown CA; it shows CN=node.example", "try another address"},
 		{"another certificate than the pin", patient{shows: &shown{patientName, -time.Hour, func(c *fronted.Config, _ *x509.Certificate) { c.PinSHA256 = make([]byte, 32) }}},
 			doctor.LegTLS, doctor.Broken, "not the one of pin_sha256; it shows CN=node.example", "update pin_sha256"},
 		{"slow relay", patient{via: "script", knobs: func(k *Knobs) { k.RTT = 8 * time.Second }},

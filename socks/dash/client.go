@@ -98,7 +98,7 @@ func nearby(listen string) string {
 	case !at.Addr().IsUnspecified():
 		return listen
 	case at.Addr().Is4():
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Port()).String()
+		return netip.AddrPortFrom(loopback4(), at.Port()).String()
 	}
 	return netip.AddrPortFrom(netip.IPv6Loopback(), at.Port()).String()
 }

@@ -21,15 +21,20 @@ import (
 func (r *rig) serve(t *testing.T, socket string) (address string) {
 	t.Helper()
 	var all sync.WaitGroup
-	list := Open("127.0.0.1:0", socket, r.Log)
-	for _, ln := range list {
-		all.Go(func() { r.Serve(ln) })
-	}
 	t.Cleanup(func() { r.Close(); all.Wait() })
-	if len(list) == 0 {
-		t.Fatal("nothing could be opened")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return list[0].Addr().String()
+	all.Go(func() { r.Serve(ln) })
+	if socket != "" {
+		own, err := ListenSocket(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { r.Serve(own) })
+	}
+	return ln.Addr().String()
 }
 
 func TestClient(t *testing.T) {
@@ -111,24 +116,6 @@ func TestWatch(t *testing.T) {
 	})
 	if err := (&Client{Socket: socket}).Show(ctx, w, View{Watch: true}); err != nil || !strings.HasPrefix(out.String(), "\x1b[H") {
 		t.Errorf("%v: %q", err, &out)
-	}
-}
-
-// Where the port or the socket is taken, the rest goes on.
-func TestOpenTaken(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	r := newRig(t, nil)
-	list := Open(taken.Addr().String(), filepath.Join(t.TempDir(), "s"), r.Log)
-	if len(list) != 1 || list[0].Addr().Network() != "unix" {
-		t.Fatalf("%v", list)
-	}
-	list[0].Close()
-	if list := Open("", "", r.Log); len(list) != 0 {
-		t.Errorf("%v although all is off", list)
 	}
 }
 

@@ -59,6 +59,16 @@ func (s *Server) knows(r *http.Request) bool {
 	return ip.IsLoopback() || ip == reached(r)
 }
 
+// HostsOf are the names by which a page that listens there may be called: that of the
+// address, if it is a name.
+func HostsOf(address string) []string {
+	host, _, err := net.SplitHostPort(address)
+	if _, isIP := netip.ParseAddr(host); err != nil || host == "" || isIP == nil {
+		return nil
+	}
+	return []string{host}
+}
+
 // hostOf is the name or the address of a Host header, "" if it is none.
 func hostOf(host string) string {
 	name := host

@@ -25,11 +25,15 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 // that can be told.
 func near(proxies []netip.AddrPort, here netip.Addr) []netip.AddrPort {
 	if !here.IsValid() {
-		here = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		here = loopback4()
 	}
 	var at, all []netip.AddrPort
 	for _, p := range proxies {
-		if p.Addr().IsUnspecified() {
+		switch at := p.Addr(); {
+		case !at.IsUnspecified():
+		case at.Is4() && here.Is6(): // by IPv6 nobody reaches it
+			p = netip.AddrPortFrom(loopback4(), p.Port())
+		default:
 			p = netip.AddrPortFrom(here, p.Port())
 		}
 		all = append(all, p)
@@ -42,3 +46,5 @@ func near(proxies []netip.AddrPort, here netip.Addr) []netip.AddrPort {
 	}
 	return at
 }
+
+func loopback4() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }

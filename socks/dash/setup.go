@@ -81,7 +81,7 @@ func beyond(proxies []netip.AddrPort, here netip.Addr, own []netip.Addr) (netip.
 		case at.IsLoopback():
 		case !at.IsUnspecified():
 			return p, true
-		case here.IsValid() && !here.IsLoopback():
+		case here.IsValid() && !here.IsLoopback() && (here.Is4() || at.Is6()):
 			return netip.AddrPortFrom(here, p.Port()), true
 		default:
 			i := slices.IndexFunc(own, func(a netip.Addr) bool { return a.IsPrivate() && (a.Is4() || at.Is6()) })
