@@ -49,11 +49,11 @@ MODULES = (checks_clients, checks_account, checks_browser, checks_curl, checks_d
            checks_firefox, checks_h3, checks_http, checks_inject, checks_life, checks_limits, checks_link, checks_load, checks_node,
            checks_package, checks_page, checks_path, checks_route, checks_script, checks_setup, checks_top, checks_udp, checks_wrapped)
 
-# What mostly waits, for relays and for limits, runs beside the others, and so do the
+# What mostly waits, for relays or for limits, runs beside the others, and so do the
 # judges; what measures runs alone, when those have ended. Each has the processors
 # nearly to itself.
-WAITS = ("disk_", "dns_listener", "inject_", "link_kill", "link_loss", "link_secret", "quota_ledger", "relay_", "script_", "server_first",
-         "setup_proxy", "setup_worker", "stop_", "udp_relay")
+RELAYS = ("relay_", "script_", "setup_proxy", "setup_worker", "udp_relay")
+WAITS = ("disk_", "dns_listener", "inject_", "link_kill", "link_loss", "link_secret", "quota_ledger", "server_first", "stop_")
 JUDGES = ("judge_",)
 # What runs only when asked for by name, as make soak does.
 LONG = "long_"
@@ -66,10 +66,10 @@ def main(arguments):
     most_files()
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]  # of the machine: all traffic here is on loopback
-    waits, judges, measures = lanes = [[check for check in checks if check[0].__name__.startswith(names)] for names in (WAITS, JUDGES, MEASURES)]
+    *besides, measures = lanes = [[check for check in checks if check[0].__name__.startswith(names)] for names in (RELAYS, WAITS, JUDGES, MEASURES)]
     others = [check for check in checks if not any(check in lane for lane in lanes)]
     beside = []
-    for lane in (waits, judges):
+    for lane in besides:
         beside.append(os.fork())
         if beside[-1] == 0:
             os._exit(min(run(relaymux, relayemu, lane), 99))
