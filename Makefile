@@ -23,10 +23,8 @@ run: build
 test:
 	go test -shuffle=on ./...
 
-# One processor for each package: between two of them the detector's memory costs
-# more time than they save. The longest goes first.
 race:
-	go test -race -cpu 1 -shuffle=on -timeout 30m ./relay/relaytest ./...
+	sh .ci/race.sh
 
 # Every fuzz target for FUZZTIME, as many at a time as there are processors. What is
 # found stands in testdata/fuzz beside the target, for `make test`.
