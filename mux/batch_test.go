@@ -88,7 +88,7 @@ func leaving(t *testing.T, left int) *deployment {
 	d := testDeployment("d", 30)
 	d.Account.Quota = ledger.Account("d", 30, 20_000)
 	if left < 30 {
-		d.Account.Quota.Busy(time.Now(), left+1)
+		d.Account.Quota.Busy(time.Now(), time.Now(), left+1)
 	}
 	return d
 }

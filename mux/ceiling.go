@@ -5,13 +5,14 @@ import "time"
 // A ceiling is how large the bodies are that a relay takes, as it has shown by refusing
 // larger ones. The zero value is that it has refused none.
 //
-// Most relays mean what they said, but some were only short of room for a while. So what
-// was learned is doubled now and then; each time that is refused, it takes twice as long
-// until the next. A trial costs one wave of refused exchanges, which are sent again.
+// Most relays mean what they say, but some were only short of room for a while. So now and
+// then one body is a trial, of twice the size. One that passes is followed by the next at
+// once; after one that does not it takes twice as long until the next.
 type ceiling struct {
-	learned int           // bytes, when
-	at      time.Time     // it was learned; 0 bytes: it has refused none
-	rest    time.Duration // after which it is doubled, and again each time
+	learned int           // bytes that pass, or half of what did not; 0: it has refused none
+	tries   bool          // a trial is on its way
+	next    time.Time     // when there may be another trial
+	rest    time.Duration // from a failed one to the next
 }
 
 const (
@@ -19,35 +20,44 @@ const (
 	ceilingRestMost = time.Hour
 )
 
-// now is how many bytes a body may have, 0 if none has been refused.
-func (c *ceiling) now(now time.Time) int {
-	if c.learned == 0 {
-		return 0
+// limit is how many bytes the next body may have, for which there are so many: most if the
+// relay has refused none.
+func (c *ceiling) limit(most, waiting int, now time.Time) int {
+	switch {
+	case c.learned == 0 || c.learned >= most:
+		return most
+	case waiting <= c.learned || now.Before(c.next):
+		return c.learned
 	}
-	const most = 7 // times: beyond all that is sent, and within an int of 32 bits
-	return c.learned << min(max(now.Sub(c.at), 0)/c.rest, most)
+	c.tries, c.next = true, now.Add(c.rest)
+	return min(2*c.learned, most)
 }
 
-// limit is the least of it and of so many bytes.
-func (c *ceiling) limit(bytes int, now time.Time) int {
-	if most := c.now(now); most > 0 {
-		return min(bytes, most)
+// passed notes that a body of so many bytes was not too large, of at most so many that
+// are ever sent.
+func (c *ceiling) passed(bytes, most int) {
+	if c.learned == 0 || bytes <= c.learned {
+		return
 	}
-	return bytes
+	*c = ceiling{learned: bytes, rest: ceilingRest}
+	if 2*bytes > most {
+		*c = ceiling{} // nearly all; the rest is tried as at first
+	}
 }
 
 // refused notes that a body of so many bytes was too large, and reports whether that is
-// news: what was sent before the latest refusal became known says nothing more.
+// news: neither a trial nor what was sent before the latest refusal became known is.
 func (c *ceiling) refused(bytes int, now time.Time) bool {
-	is, learned := c.now(now), max(bytes/2, bodyLeast)
-	switch {
-	case is == 0:
-		c.rest = ceilingRest
-	case learned >= is:
+	if c.learned > 0 && bytes > c.learned {
+		if c.tries {
+			c.tries, c.rest = false, min(2*c.rest, ceilingRestMost)
+			c.next = now.Add(c.rest)
+		}
 		return false
-	case is > c.learned: // a trial
-		c.rest = min(2*c.rest, ceilingRestMost)
 	}
-	c.learned, c.at = learned, now
-	return true
+	if half := max(bytes/2, bodyLeast); c.learned == 0 || half < c.learned {
+		*c = ceiling{learned: half, next: now.Add(ceilingRest), rest: ceilingRest}
+		return true
+	}
+	return false
 }

@@ -158,6 +158,7 @@ func (f *flow) wake() {
 // with the flow's side already.
 type outcome struct {
 	got         bool // there was a RESULT; else the exchange failed
+	poll        bool // the op only asked for data
 	sid         []byte
 	n           int // bytes of payload
 	pkts        int // UDP: datagrams

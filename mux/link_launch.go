@@ -111,7 +111,7 @@ func (l *linkLoop) opsLimit(x *linkExchange) int {
 
 // bodyLimit is how many sealed bytes one body may have.
 func (l *linkLoop) bodyLimit(d *deployment, binary bool, now time.Time) int {
-	limit := d.line.bodyMost(d.body.limit(l.maxBytes, now))
+	limit := d.line.bodyMost(d.body.limit(l.maxBytes, int(min(l.conn.Unsent(), 1<<30)), now))
 	if !binary {
 		limit = (limit - textFrame - len(d.Key.Reveal())) / 4 * 3
 	}

@@ -30,6 +30,7 @@ type loop struct {
 	count   int       // flows that stand in ready and packets
 	streams int       // of these, the TCP ones
 	odd     bool      // the next op is of a UDP flow, if both are there
+	even    bool      // of an odd number of ops the larger half is of small ones
 	urgent  int       // of these, who should not wait for more of the same
 	ops     int       // that those in ready have
 	weight  int       // encoded bytes of these, about
@@ -183,11 +184,6 @@ func (l *loop) consider(f *flow) {
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
-	if l.starved(now) {
-		if d := l.pick(now, noReserve); d != nil {
-			l.sendPolls(d, now)
-		}
-	}
 	for l.count > 0 && !l.readyAt().After(time.Now()) {
 		d := l.pick(now, l.opsReserve())
 		if d == nil {
@@ -255,16 +251,27 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 
 // nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
 // many flows of one there are. A small op does not wait behind uploads, unless small
-// ones have taken their part of a body already.
+// ones have taken their part of a batch already.
 func (l *loop) nextReady(smallFirst bool) *flow {
-	s, u := l.front(&l.ready), l.front(&l.packets)
-	if s == nil || u != nil && l.odd {
+	s, u, small := l.front(&l.ready), l.front(&l.packets), l.nextSmall()
+	switch {
+	case s == nil || u != nil && l.odd:
 		return u
-	}
-	if small := l.front(&l.small); small != nil && smallFirst {
+	case small != nil && smallFirst:
 		return small
 	}
 	return s
+}
+
+// nextSmall is the flow whose small op is next, or nil. Some have grown meanwhile.
+func (l *loop) nextSmall() *flow {
+	for {
+		f := l.front(&l.small)
+		if f == nil || f.weight <= smallOp {
+			return f
+		}
+		l.small.pop()
+	}
 }
 
 // smallOp is how many encoded bytes an op has that overtakes: a TLS hello is one.
@@ -273,7 +280,7 @@ const smallOp = 4 << 10
 // readyAt is when the batch that ready and packets make should go; they are not
 // both empty.
 func (l *loop) readyAt() time.Time {
-	first := l.last
+	first := l.nextReady(false).since
 	for _, q := range []*fifo[place]{&l.ready, &l.packets} {
 		if f := l.front(q); f != nil && f.since.Before(first) {
 			first = f.since
@@ -301,14 +308,6 @@ func (l *loop) pollDue(now time.Time) bool {
 	f := l.nextPoll()
 	return f != nil && !f.pollAt.After(now) && !l.pollsAt().After(now)
 }
-
-// starved reports whether a poll has waited for long enough to go before ops: uploads
-// that take every slot that comes free, and what polls leave free, would keep it waiting
-// until they end.
-func (l *loop) starved(now time.Time) bool { return l.pollDue(now) && !now.Before(l.starvesAt()) }
-
-// starvesAt is from when on the next poll is starved; there must be one.
-func (l *loop) starvesAt() time.Time { return l.nextPoll().pollAt.Add(idleAge(l.floor())) }
 
 // pollsAt is from when on another poll may go: when there are as many holds as
 // may be, it must relieve one of them.
@@ -389,7 +388,6 @@ func (l *loop) arm(now time.Time) {
 	if f := l.nextPoll(); f != nil {
 		due(f.pollAt)
 		due(l.pollsAt())
-		due(l.starvesAt())
 	}
 	if f := l.nextClose(); f != nil {
 		due(l.closeAt(f))

@@ -132,7 +132,7 @@ func (u *UDP) deliver(r *wire.Result, _ *buf.Buf) outcome {
 // settle implements side.
 func (u *UDP) settle(l *loop, op *wire.Op, o *outcome, x *exchange, d datagram) {
 	f := &u.fl
-	if x.poll {
+	if o.poll {
 		f.polls--
 	} else {
 		f.ups--
@@ -256,14 +256,14 @@ func (u *UDP) countEnds() {
 func (f *udpFlow) scheduleNext(op *wire.Op, o *outcome, x *exchange) {
 	f.used += o.pkts
 	f.due = max(0, f.due-o.pkts)
-	f.window = min(nextWindow(o.n, o.more, int(op.Max), x.poll), windowUDP)
+	f.window = min(nextWindow(o.n, o.more, int(op.Max), o.poll), windowUDP)
 	now := time.Now()
 	if o.pkts > 0 {
 		f.active = now
 	}
 	var wait time.Duration
-	wait, f.polling = packetWait(o.pkts, f.due, now.Sub(f.active), x.d.floor, x.poll, f.port)
-	if x.poll && o.pkts == 0 && x.brought > 0 { // came back for another's sake: they all ask again together
+	wait, f.polling = packetWait(o.pkts, f.due, now.Sub(f.active), x.d.floor, o.poll, f.port)
+	if o.poll && o.pkts == 0 && x.brought > 0 { // came back for another's sake: they all ask again together
 		wait = max(wait, pollWait(1, x.d.floor, f.ours))
 	}
 	f.pollAt = now.Add(wait)

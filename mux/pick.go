@@ -85,14 +85,14 @@ func waitMost(ds []*deployment, now time.Time) time.Duration {
 	return 0
 }
 
-// failedBy has the quota learn from a failure.
-func (a *Account) failedBy(f *relay.Failure, now time.Time) {
+// failedBy has the quota learn from the failure of an exchange that took so long.
+func (a *Account) failedBy(f *relay.Failure, took time.Duration, now time.Time) {
 	switch {
 	case a.Quota == nil:
 	case f.Kind == relay.Quota:
 		a.Quota.Exhausted(now, f.RetryAfter)
 	case f.Kind == relay.RetryAfter && f.Untouched: // 429: the relay has no slot left
-		a.Quota.Busy(now, int(a.inFlight.Load())+1)
+		a.Quota.Busy(now, now.Add(-took), int(a.inFlight.Load())+1)
 	}
 }
 
@@ -264,7 +264,7 @@ func (d *deployment) failedBy(log *slog.Logger, f *relay.Failure, took time.Dura
 	if !rumour {
 		d.said = f.Detail
 	}
-	d.Account.failedBy(f, now)
+	d.Account.failedBy(f, took, now)
 	rest := d.fail(f, took, now)
 	args := []any{"deployment", d.Name, "outcome", f.Kind.String(), "detail", f.Detail, "hint", f.Hint}
 	switch {

@@ -6,13 +6,19 @@ import (
 	"relaymux/mux/wire"
 )
 
-// sendOps sends a batch of what is ready, and of closes as there is room.
+// sendOps sends a batch of what is ready, and of closes as there is room. Of its body and
+// of its ops half is for small ones first, so that these do not wait behind uploads; no
+// more, so that these do not wait for ever either.
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
-	room := l.bodyLimit(d, now)
-	half := room / 2
+	room := l.takeAlong(x, now)
+	half, some := room/2, l.most(x)-len(x.ops)
+	if l.even = !l.even; l.even {
+		some++
+	}
+	some = x.asks + some/2
 	for len(x.ops) < l.most(x) {
-		f := l.nextReady(room > half)
+		f := l.nextReady(room > half && len(x.ops) < some)
 		if f == nil {
 			break
 		}
@@ -21,7 +27,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			l.consider(f) // it changed its mind meanwhile
 			continue
 		}
-		first := len(x.ops) == 0
+		first := len(x.ops) == x.asks
 		op, fits := x.compose(f, room)
 		if !fits {
 			if !first {
@@ -37,8 +43,28 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		l.odd = f.kind == wire.Data
 		l.sent(f)
 	}
+	x.poll = len(x.ops) == x.asks
 	l.addCloses(x, room)
 	l.send(x)
+}
+
+// takeAlong adds the polls that have waited for a round trip, half of a batch at most, and returns
+// what room is left. Uploads that take every slot that comes free would keep them waiting
+// until they end; beside those they cost nothing, and are not held.
+func (l *loop) takeAlong(x *exchange, now time.Time) (room int) {
+	room = l.bodyLimit(x.d, l.weight, now)
+	if x.probe || !l.pollDue(now) {
+		return room
+	}
+	for age := l.floor(); len(x.ops) < l.most(x)/2; {
+		f := l.nextPoll()
+		if f == nil || now.Before(f.pollAt.Add(age)) {
+			break
+		}
+		l.leave(f)
+		room -= wire.OpLen(l.addPoll(x, f))
+	}
+	return room
 }
 
 // sent looks at f again, an op of which is in a batch now: it may poll beside its
@@ -62,13 +88,13 @@ func (l *loop) most(x *exchange) int {
 	return l.pacing.maxOps
 }
 
-// bodyLimit is how many encoded bytes the ops of one body may take.
-func (l *loop) bodyLimit(d *deployment, now time.Time) int {
+// bodyLimit is how many encoded bytes the ops of one body may take, for which so many wait.
+func (l *loop) bodyLimit(d *deployment, waiting int, now time.Time) int {
 	limit := l.maxBytes
 	if !d.ours {
 		limit = min(limit, stockBody)
 	}
-	return d.body.limit(limit, now) - wire.BatchLen(d.Key.Reveal())
+	return d.body.limit(limit, waiting, now) - wire.BatchLen(d.Key.Reveal())
 }
 
 // reserve keeps a part of the memory budget for what op may bring, and tells
@@ -118,15 +144,17 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 	if !x.probe {
 		l.adopt(x, now)
 	}
-	l.addCloses(x, l.bodyLimit(d, now))
+	l.addCloses(x, l.bodyLimit(d, 0, now))
 	l.send(x)
 }
 
-func (l *loop) addPoll(x *exchange, f *flow) {
+func (l *loop) addPoll(x *exchange, f *flow) *wire.Op {
 	op := x.add(f, datagram{})
 	op.Kind, op.SID = f.kind, f.sid
+	x.asks++
 	f.polls++
 	l.reserve(x, op, f.window)
+	return op
 }
 
 // adopt lets x ask for the flows of idle holds too, as there is room. A node

@@ -13,6 +13,7 @@ func (l *loop) settle(f *flow, i int, x *exchange) {
 		l.closed(f, &x.out[i])
 		return
 	}
+	x.out[i].poll = i < x.asks
 	f.side.settle(l, &x.ops[i], &x.out[i], x, x.carried[i])
 }
 
@@ -34,8 +35,7 @@ func (l *loop) closed(f *flow, o *outcome) {
 // settle implements side.
 func (s *Stream) settle(l *loop, op *wire.Op, o *outcome, x *exchange, _ datagram) {
 	f := &s.fl
-	poll := op.Kind == wire.Data && x.poll
-	if poll {
+	if o.poll {
 		f.polls--
 	} else {
 		f.up = false
@@ -47,9 +47,9 @@ func (s *Stream) settle(l *loop, op *wire.Op, o *outcome, x *exchange, _ datagra
 		}
 		return
 	case !o.got:
-		l.lost(s, op, x)
+		l.lost(s, op, o, x)
 	case op.Kind == wire.Data:
-		l.answered(s, op, o, poll, x)
+		l.answered(s, op, o, x)
 	default:
 		l.opened(s, op, o, x)
 	}
@@ -92,10 +92,10 @@ func orReset(err error) error {
 }
 
 // answered settles a data op.
-func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, poll bool, x *exchange) {
+func (l *loop) answered(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	f.failing = time.Time{}
-	if !poll {
+	if !o.poll {
 		if f.flightLen > 0 {
 			f.wseq++
 		}
@@ -112,9 +112,9 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
 	f.jam = max(f.jam, o.jam)
-	f.window = nextWindow(o.n, o.more, int(op.Max), x.poll)
+	f.window = nextWindow(o.n, o.more, int(op.Max), o.poll)
 	n := o.n
-	if x.poll && n == 0 {
+	if o.poll && n == 0 {
 		n = min(x.brought, 1) // came back for another's sake: they all ask again together
 	}
 	f.pollAt = now.Add(pollWait(n, x.d.floor, f.ours))
@@ -139,7 +139,7 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 // do harm: if the node has certainly not seen it; or if its session is at a
 // node of ours, which ignores an upload that it has (wseq), and whose next
 // RESULT shows by its offset whether bytes are missing.
-func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
+func (l *loop) lost(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 	f := &s.fl
 	now := time.Now()
 	if f.failing.IsZero() {
@@ -147,7 +147,7 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 	}
 	safe := x.failure != nil && x.failure.Untouched
 	if safe && x.failure.Kind == relay.TooLarge {
-		l.tooLarge(s, x)
+		l.tooLarge(s, o, x)
 		return
 	}
 	switch {
@@ -163,8 +163,8 @@ func (l *loop) lost(s *Stream, op *wire.Op, x *exchange) {
 		s.landed()
 		l.fail(&f.flow, l.down())
 	case (safe || f.ours) && now.Sub(f.failing) < grace:
-		f.resend = f.resend || !x.poll
-		f.doubt = f.doubt || !x.poll && !safe
+		f.resend = f.resend || !o.poll
+		f.doubt = f.doubt || !o.poll && !safe
 		f.pollAt = now
 		l.m.stats.Resent.Add(1)
 	default:
@@ -178,17 +178,17 @@ const bodyLeast = 64 << 10
 
 // tooLarge settles an op whose body the relay refused for its size: what it took
 // along goes back, and out again in smaller bodies (judge has learned that).
-func (l *loop) tooLarge(s *Stream, x *exchange) {
+func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	f := &s.fl
 	if f.state == opening {
 		f.state = fresh
 	}
 	now := time.Now()
 	switch {
-	case x.poll && now.Sub(f.failing) < grace:
+	case o.poll && now.Sub(f.failing) < grace:
 		f.pollAt = now.Add(time.Second) // a poll is as small as it can be
 		return
-	case x.poll:
+	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
 	case x.bodyLen <= bodyLeast || f.doubt:

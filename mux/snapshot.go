@@ -92,13 +92,13 @@ func (m *Mux) Snapshot(flows int) Snapshot {
 	var looks []deploymentLook
 	if l := m.link; l != nil {
 		l.lane.ask(func() {
-			looks = append(looks, look(l.ds, s.At)...)
+			looks = append(looks, look(l.ds)...)
 			s.Link = l.snapshot()
 			s.Exchanges = append(s.Exchanges, l.trace.all()...)
 		})
 	}
 	m.loop.lane.ask(func() {
-		looks = append(looks, look(m.loop.ds, s.At)...)
+		looks = append(looks, look(m.loop.ds)...)
 		s.Exchanges = append(s.Exchanges, m.loop.trace.all()...)
 	})
 	newestFirst(s.Exchanges)
@@ -214,11 +214,11 @@ type deploymentLook struct {
 	hold     time.Duration
 }
 
-func look(ds []*deployment, now time.Time) (list []deploymentLook) {
+func look(ds []*deployment) (list []deploymentLook) {
 	for _, d := range ds {
 		list = append(list, deploymentLook{
 			of: &d.Deployment, inFlight: d.inFlight, recent: d.recent.list(), until: d.until, why: d.parkedFor,
-			words: d.lastWords, failed: d.failed, good: d.good, maxBody: d.body.now(now), hold: d.line.hold,
+			words: d.lastWords, failed: d.failed, good: d.good, maxBody: d.body.learned, hold: d.line.hold,
 		})
 	}
 	return list

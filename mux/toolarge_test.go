@@ -153,9 +153,9 @@ func TestTooLargePollLeavesUpload(t *testing.T) {
 			s.fl.state, s.fl.ours, s.fl.up = open, true, true
 			s.fl.flight, s.fl.flightLen = []*buf.Buf{b}, len(b.B)
 			s.out.held = len(b.B)
-			x := &exchange{d: m.loop.ds[0], poll: true, bodyLen: size, failure: lost(relay.TooLarge, true)}
+			x := &exchange{d: m.loop.ds[0], bodyLen: size, failure: lost(relay.TooLarge, true)}
 			l := &loop{m: m}
-			l.lost(s, &wire.Op{Kind: wire.Data}, x)
+			l.lost(s, &wire.Op{Kind: wire.Data}, &outcome{poll: true}, x)
 			if len(s.fl.flight) != 1 || s.fl.flightLen != len(b.B) || s.out.bytes != 0 {
 				t.Errorf("body of %d: %d bytes are in flight, %d in the outbox", size, s.fl.flightLen, s.out.bytes)
 			}
@@ -197,18 +197,20 @@ func TestTooLargeAfterLoss(t *testing.T) {
 	})
 }
 
-// TestCeiling: a relay that was short of room gets large bodies again within minutes, and
-// one that means it is asked ever more seldom.
+// TestCeiling: a relay that was short of room gets large bodies again soon, and one that
+// means it is asked ever more seldom; what is known to pass is never given up for that.
 func TestCeiling(t *testing.T) {
+	const most, plenty = 4 << 20, 1 << 30
 	now := time.Now()
 	var c ceiling
-	check := func(what string, want int) {
+	check := func(what string, waiting, want int) {
 		t.Helper()
-		if got := c.now(now); got != want {
+		if got := c.limit(most, waiting, now); got != want {
 			t.Errorf("%s: %d, want %d", what, got, want)
 		}
 	}
-	check("at first", 0)
+	check("at first", plenty, most)
+	c.passed(most, most)
 	for _, bytes := range []int{1 << 20, 512 << 10, 256 << 10} {
 		if !c.refused(bytes, now) {
 			t.Errorf("the refusal of %d is no news", bytes)
@@ -217,29 +219,33 @@ func TestCeiling(t *testing.T) {
 	if c.refused(256<<10, now) || c.refused(1<<20, now) {
 		t.Error("what was sent before is news")
 	}
-	check("learned", 128<<10)
+	check("learned", plenty, 128<<10)
 	now = now.Add(ceilingRest - 1)
-	check("for a minute", 128<<10)
+	check("for a minute", plenty, 128<<10)
 	now = now.Add(1)
-	check("then", 256<<10)
-	now = now.Add(4 * ceilingRest)
-	check("and in the end", 4<<20)
-	if limit := c.limit(3<<20, now); limit != 3<<20 {
-		t.Errorf("a body of 3 MiB is cut to %d", limit)
+	check("without anything to try", 128<<10, 128<<10)
+	check("then", plenty, 256<<10)
+	check("one at a time", plenty, 128<<10)
+	for _, size := range []int{256 << 10, 500 << 10, 1 << 20, 2 << 20} {
+		c.passed(size, most)
+		check("when that has passed", plenty, min(2*size, most))
 	}
-	now = now.Add(1000 * time.Hour)
-	check("no further than", 128<<10<<7)
+	c.passed(4<<20-1, most)
+	if c != (ceiling{}) {
+		t.Errorf("in the end %+v", c)
+	}
 
-	c = ceiling{}
 	c.refused(256<<10, now)
 	trials := 0
 	for range 24 * 60 { // minutes
 		now = now.Add(time.Minute)
-		if body := c.now(now); body > 128<<10 {
+		if body := c.limit(most, 140<<10, now); body > 128<<10 {
 			trials++
-			c.refused(body, now)
-			check("refused again", 128<<10)
+			if c.refused(140<<10, now) {
+				t.Error("the refusal of a trial is news")
+			}
 		}
+		check("meanwhile", plenty, 128<<10)
 	}
 	if trials < 24 || trials > 30 {
 		t.Errorf("%d trials in a day", trials)

@@ -199,14 +199,12 @@ func (p *packer) inOp(s *Stream, n int) {
 }
 
 // streams adds bytes of the streams in line, a quantum each in turn. Those that come anew
-// go first, but leave half of the message to the others.
+// go first, but leave half of the message's bytes and of its ops to the others.
 func (p *packer) streams() {
-	half := p.left / 2
-	for p.left > half && p.turn(&p.c.fresh) {
+	left, ops := p.left/2, (p.ops+int(p.id%2))/2 // of one op those in line have every second
+	for p.left > left && (!p.bound || p.ops > ops) && p.turn(&p.c.fresh) {
 	}
-	for p.turn(&p.c.ready) {
-	}
-	for p.turn(&p.c.fresh) {
+	for p.turn(&p.c.ready) || p.turn(&p.c.fresh) {
 	}
 }
 

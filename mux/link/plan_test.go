@@ -124,6 +124,43 @@ func TestNewStreamsGoFirst(t *testing.T) {
 	}
 }
 
+// Half of the ops is for those in line too, and every second one if there is but one a
+// message.
+func TestNewStreamsLeaveOps(t *testing.T) {
+	for _, ops := range []int{1, 2, 3, 10} {
+		d := newSim(quiet).client
+		d.c.given = 1 << 30
+		bulk := d.opened()
+		bulk.s.out.limit = 1 << 30
+		d.write(bulk, 64<<20)
+		talkers := make([]*app, ops)
+		for i := range talkers {
+			talkers[i] = d.opened()
+		}
+		d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 256 << 10}).Release() // tells of all
+		with, words := 0, 0
+		for range 20 {
+			for _, a := range talkers {
+				d.write(a, 100)
+			}
+			m := d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 256 << 10, Ops: ops})
+			of := make(map[uint64]bool)
+			for _, f := range only(kinds(t, m), kindData) {
+				of[f.stream] = true
+			}
+			if of[bulk.s.ID()] {
+				with++
+			}
+			words += len(of)
+			m.Release()
+		}
+		words -= with
+		if with < 9 || words < 20*ops/2 {
+			t.Errorf("%d ops: bulk is in %d of 20 messages, beside %d words", ops, with, words)
+		}
+	}
+}
+
 // A reset is an op.
 func TestResetsAreOps(t *testing.T) {
 	d := newSim(quiet).client

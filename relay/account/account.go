@@ -219,12 +219,12 @@ func (a *Account) Slots(now time.Time) int {
 	return a.slots.now(now)
 }
 
-// Busy notes a 429 that came while so many exchanges were in flight, itself
-// included. Other devices have the rest of the slots.
-func (a *Account) Busy(now time.Time, inFlight int) {
+// Busy notes a 429 to an exchange that began then, which came while so many were in
+// flight, itself included. Other devices have the rest of the slots.
+func (a *Account) Busy(now, began time.Time, inFlight int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.slots.busy(now, inFlight)
+	a.slots.busy(now, began, inFlight)
 }
 
 // Rate returns the attempts per hour, if it goes on as in the last minutes.

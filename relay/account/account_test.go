@@ -179,7 +179,7 @@ func TestHostile72_Probe(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	a, now := inMemory(30, 1000), noon()
 	spend(a, now, 400)
-	a.Busy(now, 21)
+	a.Busy(now, now, 21)
 	got := a.Snapshot(now)
 	want := Snapshot{
 		Name: "me", Slots: 20, MostSlots: 30, Quota: 1000, Used: 400, Left: 600, Reserve: 100,
@@ -202,7 +202,7 @@ func TestReload(t *testing.T) {
 	l, now := Open("", slog.New(slog.DiscardHandler)), noon()
 	a := l.Account("me", 30, 1000)
 	spend(a, now, 10)
-	a.Busy(now, 10)
+	a.Busy(now, now, 10)
 	if b := l.Account("me", 5, 50); b != a || a.Left(now) != 40 || a.Slots(now) != 5 {
 		t.Errorf("%d left, %d slots", a.Left(now), a.Slots(now))
 	}
@@ -218,7 +218,7 @@ func TestNoAllocs(t *testing.T) {
 		if a.Allowed(now) && a.MayBulk(now) && a.MayHedge(now) && a.Slots(now) > 0 && a.Share(now) > 0 {
 			a.Spend(now)
 			a.Served(now, now)
-			a.Busy(now, 20)
+			a.Busy(now, now, 20)
 		}
 	}
 	if n := testing.AllocsPerRun(1000, calls); n != 0 {
@@ -238,7 +238,7 @@ func TestConcurrentUse(t *testing.T) {
 				a.Spend(now)
 				a.Served(now, now)
 				a.Told(now, i)
-				a.Busy(now, i)
+				a.Busy(now, now, i)
 				_ = a.Snapshot(now)
 				_ = a.MayBulk(now) && a.Allowed(now)
 			}
