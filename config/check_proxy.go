@@ -21,6 +21,9 @@ func (l *loader) checkProxy() {
 	if len(p.Listen) == 0 {
 		l.fail("proxy.listen", `is empty; write an address, such as "127.0.0.1:1080"`)
 	}
+	for _, both := range twice(p.Listen) {
+		l.fail("proxy.listen", "%q has the addresses of IPv4 too; leave out \"0.0.0.0:%s\"", "[::]:"+both, both)
+	}
 	least := 1
 	for _, address := range p.Listen {
 		if !l.checkProxyListen(address, len(p.Users) > 0) {
@@ -28,6 +31,23 @@ func (l *loader) checkProxy() {
 		}
 	}
 	l.checkUsers(p.Users, least)
+}
+
+// twice are the ports of listeners on all addresses that are there once more for those of
+// IPv4 alone.
+func twice(listen []string) (ports []string) {
+	all := make(map[string]bool)
+	for _, address := range listen {
+		if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || host == "::") {
+			all[port] = port != "0"
+		}
+	}
+	for _, address := range listen {
+		if host, port, err := net.SplitHostPort(address); err == nil && host == "0.0.0.0" && all[port] {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // checkProxyListen refuses to make an open proxy. It reports whether only this machine

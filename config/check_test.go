@@ -57,6 +57,20 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// TestListenTwice: all addresses are those of IPv4 too, so that these could not be opened.
+func TestListenTwice(t *testing.T) {
+	for listen, ok := range map[string]bool{
+		"'0.0.0.0:1080', '[::]:1080'": false, "':1080', '0.0.0.0:1080'": false,
+		"'0.0.0.0:1080', '[::]:1081'": true, "'0.0.0.0:0', '[::]:0'": true, "'127.0.0.1:1080', '[::1]:1080'": true,
+	} {
+		text := fmt.Sprintf("[proxy]\nlisten = [%s]\nusers = [{name = 'ann', password = 'hunter2!'}]\n%s", listen, minimal)
+		lines := report(Source{Role: Run, Path: write(t, "c.toml", text)})
+		if ok && len(lines) > 0 || !ok && (len(lines) != 1 || !strings.Contains(lines[0], `leave out "0.0.0.0:1080"`)) {
+			t.Errorf("%s: %v", listen, lines)
+		}
+	}
+}
+
 func TestWeakness(t *testing.T) {
 	const random = "dCqzl4yP0bTtUvR8wE2mNc6sKfHjXg1a"
 	for _, secret := range []string{random[:16], random, "a secret of my own", "0123456789abcdef"} {

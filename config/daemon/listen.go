@@ -14,7 +14,7 @@ import (
 // his network in would let in whoever reaches him by IPv6.
 func family(network, address string) string {
 	host, _, _ := net.SplitHostPort(address)
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().Is4() {
 		return network + "4"
 	}
 	return network

@@ -102,7 +102,7 @@ func (d *DialError) Explain() (what, hint string) {
 
 func (d *DialError) explainTLS() (what, hint string, ok bool) {
 	if errors.Is(d.Err, errPin) {
-		return errPin.Error(), "someone is in between, or the server has a new certificate: update pin_sha256", true
+		return errPin.Error(), d.distrust("someone is in between, or the server has a new certificate: update pin_sha256"), true
 	}
 	if _, ok := errors.AsType[x509.HostnameError](d.Err); ok {
 		return "the certificate is for another name",

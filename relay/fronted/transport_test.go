@@ -150,6 +150,7 @@ func TestDistrust(t *testing.T) {
 	for url, pins := range map[string]bool{"https://relay.test": true, "https://relay.test/macros/s/x/exec": false} {
 		for what, trust := range map[string]func(*fronted.Config){
 			"for another name":        func(c *fronted.Config) { c.RootCAs = poolOf(leaf) },
+			"not the one of pin":      func(c *fronted.Config) { c.PinSHA256 = make([]byte, sha256.Size) },
 			"signed by an unknown CA": func(c *fronted.Config) { c.ServerName, c.RootCAs = "other.test", x509.NewCertPool() },
 		} {
 			r := newRig(t)

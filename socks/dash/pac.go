@@ -17,13 +17,13 @@ func (s *Server) servePAC(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "application/x-ns-proxy-autoconfig")
 	h.Set("Cache-Control", "no-cache")
 	proxy := s.proxy.Load()
-	_, _ = w.Write([]byte(pac.Script(near(proxy.Listen, reached(r)), proxy.Password)))
+	_, _ = w.Write([]byte(pac.Script(near(proxy.Listen, reached(r), interfaceAddrs()), proxy.Password)))
 }
 
-// near are those of proxies that are at here: of several on loopback a browser on this
-// machine gets all, and none of what is for the network. If there is none, they are all
-// that can be told.
-func near(proxies []netip.AddrPort, here netip.Addr) []netip.AddrPort {
+// near are those of proxies that are at here, on a machine with these addresses: of several
+// on loopback a browser on this machine gets all, and none of what is for the network. If
+// there is none, they are all that can be told.
+func near(proxies []netip.AddrPort, here netip.Addr, own []netip.Addr) []netip.AddrPort {
 	if !here.IsValid() {
 		here = loopback4()
 	}
@@ -32,7 +32,10 @@ func near(proxies []netip.AddrPort, here netip.Addr) []netip.AddrPort {
 		switch at := p.Addr(); {
 		case !at.IsUnspecified():
 		case at.Is4() && here.Is6(): // by IPv6 nobody reaches it
-			p = netip.AddrPortFrom(loopback4(), p.Port())
+			far, ok := beyond([]netip.AddrPort{p}, here, own)
+			if p = netip.AddrPortFrom(loopback4(), p.Port()); ok && !here.IsLoopback() {
+				p = far
+			}
 		default:
 			p = netip.AddrPortFrom(here, p.Port())
 		}

@@ -49,7 +49,7 @@ func (s *Server) setup(here netip.Addr, origin string, own []netip.Addr) Setup {
 	if len(proxy.Listen) == 0 {
 		return out
 	}
-	at := near(proxy.Listen, here)[0]
+	at := near(proxy.Listen, here, own)[0]
 	address, host, port := at.String(), at.Addr().String(), strconv.Itoa(int(at.Port()))
 	say := func(code, text string) Hint { return Hint{Code: code, Host: host, Port: port, Text: text} }
 	scheme, firefox := "socks5", "firefox"

@@ -49,7 +49,7 @@ func TestSetup(t *testing.T) {
 		{"all, seen from here", "0.0.0.0:1080", "127.0.0.1", "127.0.0.1:1080", "10.1.2.3"},
 		{"all, seen from elsewhere", "0.0.0.0:1080", "192.168.1.2", "192.168.1.2:1080", "192.168.1.2"},
 		{"all of IPv4, and the page by IPv6", "0.0.0.0:1080", "::1", "127.0.0.1:1080", "10.1.2.3"},
-		{"all of IPv4, and the page from elsewhere by IPv6", "0.0.0.0:1080", "2001:db8::2", "127.0.0.1:1080", "10.1.2.3"},
+		{"all of IPv4, and the page from elsewhere by IPv6", "0.0.0.0:1080", "2001:db8::2", "10.1.2.3:1080", "10.1.2.3"},
 		{"all of IPv6", "[::]:1080", "::1", "[::1]:1080", "10.1.2.3"},
 	} {
 		r := newRig(t, nil)
