@@ -7,8 +7,8 @@ import (
 )
 
 // sendOps sends a batch of what is ready, and of closes as there is room. Of its body and
-// of its ops half is for small ones first, so that these do not wait behind uploads; no
-// more, so that these do not wait for ever either.
+// of its ops half is for small ones first, so that they do not wait behind uploads; not
+// all of it, so that uploads do not wait for ever.
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.takeAlong(x, now)
@@ -43,14 +43,14 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		l.odd = f.kind == wire.Data
 		l.sent(f)
 	}
-	x.poll = len(x.ops) == x.asks
+	x.poll = x.asks > 0 && len(x.ops) == x.asks
 	l.addCloses(x, room)
 	l.send(x)
 }
 
-// takeAlong adds the polls that have waited for a round trip, half of a batch at most, and returns
-// what room is left. Uploads that take every slot that comes free would keep them waiting
-// until they end; beside those they cost nothing, and are not held.
+// takeAlong adds the polls that have waited for a round trip, half of a batch at most, and
+// returns what room is left. Uploads that take every slot that comes free would keep them
+// waiting until they end; beside those they cost nothing, and are not held.
 func (l *loop) takeAlong(x *exchange, now time.Time) (room int) {
 	room = l.bodyLimit(x.d, l.weight, now)
 	if x.probe || !l.pollDue(now) {
