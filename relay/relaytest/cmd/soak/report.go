@@ -29,7 +29,7 @@ func (w *world) report(out io.Writer) error {
 	for _, m := range w.members() {
 		w.reportMember(out, m, minutes, miss)
 	}
-	fmt.Fprintf(out, "| bound | | %.0f | - | %.2f | %.2f | +%d | - | +%d | +%d | %d |\n\n", bound(heap, minutes), bound(descriptors, minutes), bound(goroutines, minutes),
+	fmt.Fprintf(out, "| bound, if not by chance | | %.0f | - | %.2f | %.2f | +%d | - | +%d | +%d | %d |\n\n", mostSlope[heap], mostSlope[descriptors], mostSlope[goroutines],
 		mostMore[heap]>>10, mostMore[descriptors], mostMore[goroutines], mostResident>>10)
 	return errors.Join(wrong...)
 }
@@ -103,13 +103,14 @@ func (w *world) reportMember(out io.Writer, m *member, minutes float64, miss fun
 	fmt.Fprintf(out, "| %s | %d |", m.name, m.life)
 	names := [figures]string{"KB of heap", "KB resident", "descriptors", "goroutines"}
 	for figure := range figures {
-		by, ok := slope(minima(m.history(), figure, w.busy.Add(warmUp(minutes)), w.done, warmUp(minutes)/2))
+		points := minima(m.history(), figure, w.busy.Add(warmUp(minutes)), w.done, warmUp(minutes)/2)
+		by, ok := slope(points)
 		if !ok {
 			fmt.Fprint(out, " - |")
 			continue
 		}
-		fmt.Fprintf(out, " %.2f |", by)
-		if by > bound(figure, minutes) && (figure != heap || minutes >= settled) {
+		fmt.Fprintf(out, " %.2f ± %.2f |", by, chance(points, by))
+		if by > bound(figure, points, by) && (figure != heap || minutes >= settled) {
 			miss("%s: %.2f %s more a minute", m.name, by, names[figure])
 		}
 	}

@@ -45,18 +45,40 @@ func slope(points []point) (perMinute float64, ok bool) {
 	if len(all) < 6 {
 		return 0, false
 	}
-	slices.Sort(all)
-	return all[len(all)/2], true
+	return median(all), true
 }
 
-// mostSlope are the bounds of an hour's slopes: KB, descriptors and goroutines a minute.
-// A bound is about three times what the slope of a process that does not grow is by
-// chance, with minima that vary by 5 MB, 10 and 30. What is resident has none: it goes up
-// with each peak of the heap, and down for minutes after it.
+// mostSlope are what slopes may be in any case: KB, descriptors and goroutines a minute.
+// What is resident has no bound: it goes up with each peak of the heap, and down for
+// minutes after it.
 var mostSlope = [figures]float64{heap: 100, memory: math.Inf(1), descriptors: 0.5, goroutines: 1}
 
-// bound is mostSlope for a soak of so many minutes; chance is larger in a short one, as
-// the number of points to the power of 1.5.
-func bound(figure int, minutes float64) float64 {
-	return mostSlope[figure] * max(1, math.Pow(60/max(minutes, 1), 1.5))
+// bound is how much the slope of these points may be: mostSlope, or four times what it is
+// by chance, as the values vary, if they do not grow.
+func bound(figure int, points []point, slope float64) float64 {
+	return max(mostSlope[figure], 4*chance(points, slope))
+}
+
+// chance is the standard error of a slope: of n points a minute apart, whose values are so
+// far from its line, spread * sqrt(12) / n^1.5. The spread is the median of the distances
+// from their median, for the normal distribution (times 1.4826), which outliers do not move.
+func chance(points []point, slope float64) float64 {
+	if len(points) < 2 {
+		return 0
+	}
+	off := make([]float64, len(points))
+	for i, p := range points {
+		off[i] = p.value - slope*p.minute
+	}
+	middle := median(off)
+	for i := range off {
+		off[i] = math.Abs(off[i] - middle)
+	}
+	return 1.4826 * median(off) * math.Sqrt(12) / math.Pow(float64(len(points)), 1.5)
+}
+
+// median sorts values, of which there is one at least.
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
 }

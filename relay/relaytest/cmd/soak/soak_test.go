@@ -40,17 +40,28 @@ func TestSlope(t *testing.T) {
 	for _, c := range []struct {
 		perMinute, most float64
 		grows           bool
-	}{{0, 5000, false}, {0, 0, false}, {2 * mostSlope[heap], 5000, true}, {1.2 * mostSlope[heap], 500, true}, {0.8 * mostSlope[heap], 500, false}} {
-		by, ok := slope(minima(grown(c.perMinute, c.most), heap, from, to, time.Minute))
-		if !ok || (by > bound(heap, 60)) != c.grows {
+	}{
+		{0, 5000, false}, {0, 100000, false}, {0, 0, false}, {2 * mostSlope[heap], 5000, true}, {1.2 * mostSlope[heap], 500, true}, {0.8 * mostSlope[heap], 500, false},
+		{20 * mostSlope[heap], 100000, true},
+	} {
+		points := minima(grown(c.perMinute, c.most), heap, from, to, time.Minute)
+		by, ok := slope(points)
+		if !ok || (by > bound(heap, points, by)) != c.grows {
 			t.Errorf("%v a minute under %v: %v, %v", c.perMinute, c.most, by, ok)
 		}
 	}
 	if _, ok := slope([]point{{0, 1, 1}, {1, 2, 1}, {2, 2, 2}}); ok {
 		t.Error("three points have a slope")
 	}
-	if short, hour := bound(heap, 15), bound(heap, 60); short != 8*hour || bound(heap, 600) != hour {
-		t.Errorf("the bounds are %v of a quarter, %v of an hour", short, hour)
+	var few, many []point
+	for i := range 400 {
+		p := point{float64(i), float64(i % 2), 1}
+		if many = append(many, p); i < 100 {
+			few = append(few, p)
+		}
+	}
+	if a, b := chance(few, 0), chance(many, 0); a < 7.9*b || a > 8.1*b || chance(nil, 0) != 0 {
+		t.Errorf("chance is %v with 100 points, %v with 400", a, b)
 	}
 }
 
