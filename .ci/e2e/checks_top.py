@@ -44,6 +44,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read()
+        self.read()  # what it has written last
         return self.process.poll()
 
     def __enter__(self):
