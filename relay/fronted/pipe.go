@@ -53,6 +53,9 @@ func (t *Transport) Pipe(ctx context.Context, first []byte) (io.ReadWriteCloser,
 		up.Close()
 		resp.Body.Close()
 	}
+	if ctx.Err() != nil {
+		cancel(context.Cause(ctx)) // its function may not have run yet
+	}
 	f := x.failure(life, err)
 	if f.Kind != relay.Unreachable && f.Kind != relay.Cancelled {
 		t.pipe.CompareAndSwap(turn, turn+1)
