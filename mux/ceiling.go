@@ -33,15 +33,10 @@ func (c *ceiling) limit(most, waiting int, now time.Time) int {
 	return min(2*c.learned, most)
 }
 
-// passed notes that a body of so many bytes was not too large, of at most so many that
-// are ever sent.
-func (c *ceiling) passed(bytes, most int) {
-	if c.learned == 0 || bytes <= c.learned {
-		return
-	}
-	*c = ceiling{learned: bytes, rest: ceilingRest}
-	if 2*bytes > most {
-		*c = ceiling{} // nearly all; the rest is tried as at first
+// passed notes that a body of so many bytes was not too large.
+func (c *ceiling) passed(bytes int) {
+	if c.learned > 0 && bytes > c.learned {
+		*c = ceiling{learned: bytes, rest: ceilingRest}
 	}
 }
 

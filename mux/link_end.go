@@ -164,7 +164,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 		w.room = max(w.room/2, roomLeast)
 		l.m.log.Warn("deployment cuts large answers", "deployment", d.Name, "trying", w.room)
 	}
-	d.body.passed(x.bodyLen, l.maxBytes)
+	d.body.passed(x.bodyLen)
 	d.worked(l.m.log, x.began, path, x.poll)
 	l.resting.Store(false)
 	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {

@@ -111,7 +111,11 @@ func (l *linkLoop) opsLimit(x *linkExchange) int {
 
 // bodyLimit is how many sealed bytes one body may have.
 func (l *linkLoop) bodyLimit(d *deployment, binary bool, now time.Time) int {
-	limit := d.line.bodyMost(d.body.limit(l.maxBytes, int(min(l.conn.Unsent(), 1<<30)), now))
+	waiting := int(min(l.conn.Unsent(), 1<<30))
+	if waiting == 0 && l.conn.HasData() {
+		waiting = l.maxBytes // datagrams, which nobody counts
+	}
+	limit := d.line.bodyMost(d.body.limit(l.maxBytes, waiting/3*4, now))
 	if !binary {
 		limit = (limit - textFrame - len(d.Key.Reveal())) / 4 * 3
 	}

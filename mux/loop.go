@@ -18,7 +18,6 @@ type loop struct {
 	// Flows that stand in line, each in at most one of these (flow.queue). Who
 	// has left a line is passed over when that place comes up.
 	ready   fifo[place] // has an op that should go soon: TCP flows
-	small   fifo[place] // of these, once more, those whose op is small
 	packets fifo[place] // the same: UDP flows
 	fresh   fifo[place] // of both, who asks for a session
 	polls   schedule    // wants data; by flow.pollAt
@@ -30,7 +29,6 @@ type loop struct {
 	count   int       // flows that stand in ready and packets
 	streams int       // of these, the TCP ones
 	odd     bool      // the next op is of a UDP flow, if both are there
-	even    bool      // of an odd number of ops the larger half is of small ones
 	urgent  int       // of these, who should not wait for more of the same
 	ops     int       // that those in ready have
 	weight  int       // encoded bytes of these, about
@@ -250,37 +248,19 @@ func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
 }
 
 // nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
-// many flows of one there are. A small op does not wait behind uploads, unless small
-// ones have taken their part of a batch already.
-func (l *loop) nextReady(smallFirst bool) *flow {
-	s, u, small := l.front(&l.ready), l.front(&l.packets), l.nextSmall()
-	switch {
-	case s == nil || u != nil && l.odd:
+// many flows of one there are.
+func (l *loop) nextReady() *flow {
+	s, u := l.front(&l.ready), l.front(&l.packets)
+	if s == nil || u != nil && l.odd {
 		return u
-	case small != nil && smallFirst:
-		return small
 	}
 	return s
 }
 
-// nextSmall is the flow whose small op is next, or nil. Some have grown meanwhile.
-func (l *loop) nextSmall() *flow {
-	for {
-		f := l.front(&l.small)
-		if f == nil || f.weight <= smallOp {
-			return f
-		}
-		l.small.pop()
-	}
-}
-
-// smallOp is how many encoded bytes an op has that overtakes: a TLS hello is one.
-const smallOp = 4 << 10
-
 // readyAt is when the batch that ready and packets make should go; they are not
 // both empty.
 func (l *loop) readyAt() time.Time {
-	first := l.nextReady(false).since
+	first := l.nextReady().since
 	for _, q := range []*fifo[place]{&l.ready, &l.packets} {
 		if f := l.front(q); f != nil && f.since.Before(first) {
 			first = f.since

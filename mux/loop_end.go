@@ -55,7 +55,7 @@ func (l *loop) judge(x *exchange) {
 		d.failedBy(l.m.log, x.failure, x.took, x.bodyLen, l.ds, false)
 		return
 	}
-	d.body.passed(x.bodyLen, l.maxBytes)
+	d.body.passed(x.bodyLen)
 	d.worked(l.m.log, x.began, x.took, x.poll)
 	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
 		l.m.log.Debug("exchange", "deployment", d.Name, "ops", len(x.ops), "poll", x.poll,

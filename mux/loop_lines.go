@@ -26,9 +26,6 @@ func (l *loop) line(f *flow, q queue) {
 		l.countReady(f, +1)
 		if f.kind == wire.Data {
 			l.ready.push(at)
-			if f.weight <= smallOp {
-				l.small.push(at)
-			}
 		} else {
 			l.packets.push(at)
 		}

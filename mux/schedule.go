@@ -13,6 +13,20 @@ type appointment struct {
 
 func (s *schedule) len() int { return len(s.heap) }
 
+// due is how many places there are whose time has come, at most so many. Those that were
+// left do not count.
+func (s *schedule) due(now time.Time, most int) (n int) {
+	for i := range s.heap {
+		if n == most {
+			break
+		}
+		if a := &s.heap[i]; a.turn == a.f.turn && !a.f.pollAt.After(now) {
+			n++
+		}
+	}
+	return n
+}
+
 // first returns the place whose time is next; there must be one.
 func (s *schedule) first() place { return s.heap[0].place }
 

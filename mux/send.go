@@ -6,19 +6,15 @@ import (
 	"relaymux/mux/wire"
 )
 
-// sendOps sends a batch of what is ready, and of closes as there is room. Of its body and
-// of its ops half is for small ones first, so that they do not wait behind uploads; not
-// all of it, so that uploads do not wait for ever.
+// sendOps sends a batch of what is ready, of polls that would not get a slot, and of
+// closes as there is room.
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
-	room := l.takeAlong(x, now)
-	half, some := room/2, l.most(x)-len(x.ops)
-	if l.even = !l.even; l.even {
-		some++
-	}
-	some = x.asks + some/2
-	for len(x.ops) < l.most(x) {
-		f := l.nextReady(room > half && len(x.ops) < some)
+	room := l.bodyLimit(d, l.weight, now)
+	polls := l.takeAlong(x, now)
+	left := room - polls*(wire.OpFrame+maxSID)
+	for most := l.most(x) - polls; len(x.ops) < most; {
+		f := l.nextReady()
 		if f == nil {
 			break
 		}
@@ -27,8 +23,8 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			l.consider(f) // it changed its mind meanwhile
 			continue
 		}
-		first := len(x.ops) == x.asks
-		op, fits := x.compose(f, room)
+		first := len(x.ops) == 0
+		op, fits := x.compose(f, l.share(f, left, most-len(x.ops)))
 		if !fits {
 			if !first {
 				break // the rest goes with the next
@@ -39,32 +35,51 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		}
 		l.reserve(x, op, w.window)
 		x.queued = max(x.queued, now.Sub(f.since))
+		left -= wire.OpLen(op)
 		room -= wire.OpLen(op)
 		l.odd = f.kind == wire.Data
 		l.sent(f)
 	}
-	x.poll = x.asks > 0 && len(x.ops) == x.asks
-	l.addCloses(x, room)
-	l.send(x)
-}
-
-// takeAlong adds the polls that have waited for a round trip, half of a batch at most, and
-// returns what room is left. Uploads that take every slot that comes free would keep them
-// waiting until they end; beside those they cost nothing, and are not held.
-func (l *loop) takeAlong(x *exchange, now time.Time) (room int) {
-	room = l.bodyLimit(x.d, l.weight, now)
-	if x.probe || !l.pollDue(now) {
-		return room
-	}
-	for age := l.floor(); len(x.ops) < l.most(x)/2; {
+	x.tells = len(x.ops)
+	for ; x.tells > 0 && polls > 0; polls-- {
 		f := l.nextPoll()
-		if f == nil || now.Before(f.pollAt.Add(age)) {
+		if f == nil || f.pollAt.After(now) || room < wire.OpFrame+len(f.sid) {
 			break
 		}
 		l.leave(f)
 		room -= wire.OpLen(l.addPoll(x, f))
 	}
-	return room
+	l.addCloses(x, room)
+	l.send(x)
+}
+
+// share is how many of so many bytes the op of f may take: all that the others in line do not want, or
+// what each of those gets that have a part in the batch, of so many ops. So what is small
+// does not wait behind uploads, nor these behind many that are small.
+func (l *loop) share(f *flow, left, ops int) int {
+	if f.kind != wire.Data {
+		return left // a datagram is not cut
+	}
+	return max(left-max(0, l.weight-f.weight), left/max(1, min(l.count, ops)))
+}
+
+// takeAlong is how many polls x should take along, half of its ops at most: of those that
+// are due, if no slot is left for a poll. Uploads that take every slot that comes free would
+// keep them waiting until they end; beside those they cost nothing, and are not held.
+func (l *loop) takeAlong(x *exchange, now time.Time) int {
+	if x.probe || !l.pollDue(now) {
+		return 0
+	}
+	for _, d := range l.ds {
+		free := d.free()
+		if d.Account == x.d.Account {
+			free-- // x has taken it
+		}
+		if d.usable(now) && free > holdReserve(d) {
+			return 0
+		}
+	}
+	return l.polls.due(now, l.most(x)/2)
 }
 
 // sent looks at f again, an op of which is in a batch now: it may poll beside its
@@ -151,7 +166,6 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 func (l *loop) addPoll(x *exchange, f *flow) *wire.Op {
 	op := x.add(f, datagram{})
 	op.Kind, op.SID = f.kind, f.sid
-	x.asks++
 	f.polls++
 	l.reserve(x, op, f.window)
 	return op

@@ -13,7 +13,7 @@ func (l *loop) settle(f *flow, i int, x *exchange) {
 		l.closed(f, &x.out[i])
 		return
 	}
-	x.out[i].poll = i < x.asks
+	x.out[i].poll = i >= x.tells
 	f.side.settle(l, &x.ops[i], &x.out[i], x, x.carried[i])
 }
 
@@ -191,10 +191,12 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || f.doubt:
+	case x.bodyLen <= bodyLeast || f.doubt && wire.OpFrame+wire.Base64Len(f.flightLen) > x.d.body.learned:
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return
+	case f.doubt:
+		f.resend = true // as it was: it is not what was too large
 	default:
 		s.unload()
 	}

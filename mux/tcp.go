@@ -60,7 +60,10 @@ func (s *Stream) hungry() bool {
 // wants implements side.
 func (s *Stream) wants() want {
 	v := s.view()
-	w := want{ops: 1, urgent: true, weight: wire.OpFrame + wire.Base64Len(min(v.out, opLimit)), window: windowFirst}
+	w := want{ops: 1, urgent: true, window: windowFirst}
+	if w.weight = wire.OpFrame + wire.Base64Len(min(v.out, opLimit)); s.fl.resend {
+		w.weight = wire.OpFrame + wire.Base64Len(s.fl.flightLen)
+	}
 	w.queue, w.over = s.fl.wants(v)
 	if !v.hungry {
 		w.window = windowSign
@@ -202,7 +205,7 @@ func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
 		if f.flightLen > room && !first {
 			return false
 		}
-	} else if !s.takeOff(min(room, opLimit), first) {
+	} else if !s.takeOff(min(room, opLimit), first || room >= splitLeast) {
 		return false
 	}
 	for _, b := range f.flight {
@@ -212,6 +215,9 @@ func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
 	f.resend, f.up = false, true
 	return true
 }
+
+// splitLeast is how many bytes a part of an upload has at least, if it is not alone.
+const splitLeast = 4 << 10
 
 // takeOff moves the outbox to the flight, and reports whether anything fit.
 func (s *Stream) takeOff(room int, split bool) bool {

@@ -210,7 +210,7 @@ func TestCeiling(t *testing.T) {
 		}
 	}
 	check("at first", plenty, most)
-	c.passed(most, most)
+	c.passed(most)
 	for _, bytes := range []int{1 << 20, 512 << 10, 256 << 10} {
 		if !c.refused(bytes, now) {
 			t.Errorf("the refusal of %d is no news", bytes)
@@ -227,14 +227,18 @@ func TestCeiling(t *testing.T) {
 	check("then", plenty, 256<<10)
 	check("one at a time", plenty, 128<<10)
 	for _, size := range []int{256 << 10, 500 << 10, 1 << 20, 2 << 20} {
-		c.passed(size, most)
+		c.passed(size)
 		check("when that has passed", plenty, min(2*size, most))
 	}
-	c.passed(4<<20-1, most)
-	if c != (ceiling{}) {
-		t.Errorf("in the end %+v", c)
+	c.passed(3 << 20)
+	check("with most of it", plenty, most)
+	if c.refused(most, now); c.learned != 3<<20 {
+		t.Errorf("a trial too far has it learn %d", c.learned)
 	}
+	c.passed(most)
+	check("all", plenty, most)
 
+	c = ceiling{}
 	c.refused(256<<10, now)
 	trials := 0
 	for range 24 * 60 { // minutes

@@ -16,7 +16,7 @@ type exchange struct {
 	d         *deployment
 	poll      bool // nothing but polls (and closes): the node holds it
 	adopted   bool // a newer poll has taken over all of its flows
-	asks      int  // so many ops, the first, only ask for data
+	tells     int  // so many ops, the first, tell something; the others only ask for data, or close
 	ops       []wire.Op
 	flows     []*flow    // of each op
 	carried   []datagram // of each UDP op that uploads: owned until it is settled
@@ -55,7 +55,7 @@ func (x *exchange) add(f *flow, d datagram) *wire.Op {
 func (x *exchange) compose(f *flow, room int) (op *wire.Op, fits bool) {
 	op = x.add(f, datagram{})
 	last := len(x.ops) - 1
-	if x.carried[last], fits = f.side.compose(op, x.d, room, last == x.asks); !fits {
+	if x.carried[last], fits = f.side.compose(op, x.d, room, last == 0); !fits {
 		x.ops, x.flows, x.carried = x.ops[:last], x.flows[:last], x.carried[:last]
 	}
 	return op, fits

@@ -92,6 +92,7 @@ type Conn struct {
 
 	fresh   queue     // streams that have something to send: those that had nothing before,
 	ready   queue     // and those that have had a turn
+	odd     bool      // which of them had the odd op of a message
 	control []*Stream // streams that owe control frames
 	usage   []usage   // node: to be told
 

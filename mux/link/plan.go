@@ -201,7 +201,12 @@ func (p *packer) inOp(s *Stream, n int) {
 // streams adds bytes of the streams in line, a quantum each in turn. Those that come anew
 // go first, but leave half of the message's bytes and of its ops to the others.
 func (p *packer) streams() {
-	left, ops := p.left/2, (p.ops+int(p.id%2))/2 // of one op those in line have every second
+	left, ops := p.left/2, p.ops/2
+	if p.ops%2 == 1 && p.c.ready.sendable() && p.c.fresh.sendable() { // the odd one is theirs in turn
+		if p.c.odd = !p.c.odd; p.c.odd {
+			ops++
+		}
+	}
 	for p.left > left && (!p.bound || p.ops > ops) && p.turn(&p.c.fresh) {
 	}
 	for p.turn(&p.c.ready) || p.turn(&p.c.fresh) {

@@ -60,14 +60,19 @@ func TestOpsOfAMessage(t *testing.T) {
 		a.s.out.limit = 1 << 30
 		d.write(a, opBytes+1)
 	}
-	for _, c := range []struct{ limit, ops, payload int }{
-		{1, 1, opBytes}, {3, 3, 2*opBytes + 1}, {0, 2, 2},
+	rest := 3 * (opBytes + 1)
+	for _, c := range []struct{ limit, most, least int }{
+		{1, opBytes, opBytes}, {3, 3 * opBytes, opBytes + 1}, {0, rest, 1},
 	} {
 		m := d.c.Plan(d.now, 1, &Ask{}, Limits{Bytes: 16 << 20, Ops: c.limit})
-		if m.Ops != c.ops || m.Payload != c.payload {
+		if c.limit > 0 && m.Ops != c.limit || m.Payload > c.most || m.Payload < c.least || m.Payload > m.Ops*opBytes {
 			t.Errorf("limit %d: %d ops, %d bytes", c.limit, m.Ops, m.Payload)
 		}
+		rest -= m.Payload
 		m.Release()
+	}
+	if rest != 0 {
+		t.Errorf("%d bytes are left", rest)
 	}
 }
 

@@ -30,8 +30,10 @@ func (s *slots) grown(now time.Time) (n, before int) {
 	}
 	n = min(s.learned, s.most)
 	before = n
-	for steps := now.Sub(s.cut) / growEvery; steps > 0 && n < s.most; steps-- {
-		before = n
+	for steps := now.Sub(s.cut) / growEvery; steps > 0; steps-- {
+		if before = n; n == s.most {
+			break // for longer than a step
+		}
 		n = min(max(n+1, min(2*n, s.half)), s.most)
 	}
 	return n, before
@@ -46,7 +48,7 @@ func (s *slots) busy(now, began time.Time, inFlight int) {
 		return // was sent before it was known that the step was too far
 	case before < n:
 		s.learned, s.half, s.step = before, n/2, true
-	case s.cut.IsZero() || s.step:
+	case s.cut.IsZero() || s.step || now.Sub(s.cut) >= growEvery:
 		s.learned, s.half, s.step = max(1, min(n, inFlight-1)), n/2, false
 	default: // one more of those that were sent together
 		s.learned = max(1, min(n, inFlight-1))
