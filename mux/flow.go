@@ -99,6 +99,7 @@ type want struct {
 	ops    int   // in ready: how many ops it has
 	urgent bool  // in ready: the batch should not wait for more of the same
 	weight int   // in ready: their encoded bytes, about
+	whole  bool  // in ready: the next one cannot be cut
 	window int   // in ready: bytes that the next one should ask for
 }
 

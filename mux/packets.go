@@ -38,7 +38,7 @@ func (u *UDP) wants() want {
 	case f.state == closing, f.state == opening:
 		return want{}
 	case n > 0:
-		return want{queue: inReady, ops: n, urgent: f.ups == 0,
+		return want{queue: inReady, ops: n, urgent: f.ups == 0, whole: true,
 			weight: n*wire.OpFrame + wire.Base64Len(bytes), window: windowLeast}
 	case over && f.ups > 0:
 		return want{} // a close in another exchange could overtake them

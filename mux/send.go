@@ -23,8 +23,11 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			l.consider(f) // it changed its mind meanwhile
 			continue
 		}
-		first := len(x.ops) == 0
-		op, fits := x.compose(f, l.share(f, left, most-len(x.ops)))
+		first, limit := len(x.ops) == 0, room
+		if !w.whole {
+			limit = l.share(f, left, most-len(x.ops))
+		}
+		op, fits := x.compose(f, limit)
 		if !fits {
 			if !first {
 				break // the rest goes with the next
@@ -53,13 +56,10 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	l.send(x)
 }
 
-// share is how many of so many bytes the op of f may take: all that the others in line do not want, or
-// what each of those gets that have a part in the batch, of so many ops. So what is small
-// does not wait behind uploads, nor these behind many that are small.
+// share is how many of so many bytes the op of f may take: all that the others in line do
+// not want, or what each of those gets that have a part in the batch, of so many ops. So
+// what is small does not wait behind uploads, nor these behind many that are small.
 func (l *loop) share(f *flow, left, ops int) int {
-	if f.kind != wire.Data {
-		return left // a datagram is not cut
-	}
 	return max(left-max(0, l.weight-f.weight), left/max(1, min(l.count, ops)))
 }
 

@@ -62,7 +62,7 @@ func (s *Stream) wants() want {
 	v := s.view()
 	w := want{ops: 1, urgent: true, window: windowFirst}
 	if w.weight = wire.OpFrame + wire.Base64Len(min(v.out, opLimit)); s.fl.resend {
-		w.weight = wire.OpFrame + wire.Base64Len(s.fl.flightLen)
+		w.weight, w.whole = wire.OpFrame+wire.Base64Len(s.fl.flightLen), true
 	}
 	w.queue, w.over = s.fl.wants(v)
 	if !v.hungry {
