@@ -197,6 +197,31 @@ func TestTooLargeAfterLoss(t *testing.T) {
 	})
 }
 
+// TestTooLargeLeavesDoubt: an upload that may be at the node goes again as it was. That a
+// body was too large which it shared with others says nothing of it, if it is smaller than
+// what passes.
+func TestTooLargeLeavesDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(t, Config{}, 8, newFakeNode(t))
+		l := &loop{m: m}
+		d := m.loop.ds[0]
+		for size, lives := range map[int]bool{100_000: true, 149_000: true, 160_000: false} {
+			d.body = ceiling{learned: 200_000}
+			s := m.Open("h", 80)
+			s.fl.state, s.fl.ours, s.fl.up, s.fl.doubt = open, true, true, true
+			b := buf.Copy(make([]byte, min(size, buf.Max)))
+			s.fl.flight, s.fl.flightLen, s.out.held = []*buf.Buf{b}, size, size
+			l.lost(s, &wire.Op{Kind: wire.Data}, &outcome{}, &exchange{d: d, bodyLen: 390_000, failure: lost(relay.TooLarge, true)})
+			if s.fl.resend != lives {
+				t.Errorf("%d bytes go again: %v", size, s.fl.resend)
+			}
+			s.fl.up = false
+			s.landed()
+			s.Abort()
+		}
+	})
+}
+
 // TestCeiling: a relay that was short of room gets large bodies again soon, and one that
 // means it is asked ever more seldom; what is known to pass is never given up for that.
 func TestCeiling(t *testing.T) {

@@ -40,6 +40,7 @@ func TestSlots(t *testing.T) {
 		{"with all that it took along", 30, []busy{{0, 5}, {time.Minute, 8}, {sameWave, 7}, {sameWave, 1}}, 0, 4},
 		{"once doubled too far, by one", 30, []busy{{0, 5}, {time.Minute, 8}}, 2 * time.Minute, 6},
 		{"others take more after a step too far", 30, []busy{{0, 5}, {time.Minute, 8}, {time.Second, 3}}, 0, 2},
+		{"others come when all were back for long", 30, []busy{{0, 10}, {240 * time.Hour, 30}, {sameWave, 20}, {sameWave, 6}}, 0, 5},
 		{"the clock went back", 30, []busy{{0, 10}}, -time.Hour, 9},
 	} {
 		a, at := inMemory(c.most, 1000), now
