@@ -46,7 +46,7 @@ func TestHostile73_AnswersShareTheMemory(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := &flooder{letGo: make(chan struct{})}
 				account := NewAccount(30, "")
-				c := Config{Memory: memory, Link: l, MaxOps: 50, MaxBytes: 4 << 20, CoalesceStep: time.Millisecond, CoalesceMax: time.Second}
+				c := Config{Memory: memory, Link: l, MaxOps: 10, MaxBytes: 4 << 20, CoalesceStep: time.Millisecond, CoalesceMax: time.Second}
 				for range 3 {
 					c.Deployments = append(c.Deployments, Deployment{Name: "d", Transport: f, Account: account, Link: l != nil, Limit: time.Minute})
 				}
