@@ -12,7 +12,7 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	room := l.bodyLimit(d, l.weight, now)
 	polls := l.takeAlong(x, now)
-	left := room - polls*(wire.OpFrame+maxSID)
+	kept := min(polls*pollSize, room/4)
 	for most := l.most(x) - polls; len(x.ops) < most; {
 		f := l.nextReady()
 		if f == nil {
@@ -23,9 +23,9 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 			l.consider(f) // it changed its mind meanwhile
 			continue
 		}
-		first, limit := len(x.ops) == 0, room
-		if !w.whole {
-			limit = l.share(f, left, most-len(x.ops))
+		first, limit := len(x.ops) == 0, room-kept
+		if w.whole {
+			limit = room
 		}
 		op, fits := x.compose(f, limit)
 		if !fits {
@@ -38,7 +38,6 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 		}
 		l.reserve(x, op, w.window)
 		x.queued = max(x.queued, now.Sub(f.since))
-		left -= wire.OpLen(op)
 		room -= wire.OpLen(op)
 		l.odd = f.kind == wire.Data
 		l.sent(f)
@@ -56,12 +55,8 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	l.send(x)
 }
 
-// share is how many of so many bytes the op of f may take: all that the others in line do
-// not want, or what each of those gets that have a part in the batch, of so many ops. So
-// what is small does not wait behind uploads, nor these behind many that are small.
-func (l *loop) share(f *flow, left, ops int) int {
-	return max(left-max(0, l.weight-f.weight), left/max(1, min(l.count, ops)))
-}
+// pollSize is about what a poll takes of a body, with a sid of our node's.
+const pollSize = wire.OpFrame + 26
 
 // takeAlong is how many polls x should take along, half of its ops at most: of those that
 // are due, if no slot is left for a poll. Uploads that take every slot that comes free would

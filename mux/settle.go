@@ -118,6 +118,9 @@ func (l *loop) answeredOpen(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		n = min(x.brought, 1) // came back for another's sake: they all ask again together
 	}
 	f.pollAt = now.Add(pollWait(n, x.d.floor, f.ours))
+	if o.poll && o.n == 0 && x.tells > 0 {
+		f.pollAt = now.Add(2 * x.d.floor) // it rode along and was not held: not with each batch
+	}
 	switch v := s.view(); {
 	case o.err != nil:
 		s.fail(o.err)
@@ -176,6 +179,11 @@ func (l *loop) lost(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 // ones. Who refuses that refuses everything.
 const bodyLeast = 64 << 10
 
+// alone is how many bytes a body has at d that has only what f has on its way.
+func (l *loop) alone(f *tcpFlow, d *deployment) int {
+	return wire.BatchLen(d.Key.Reveal()) + wire.OpFrame + len(f.sid) + wire.Base64Len(f.flightLen)
+}
+
 // tooLarge settles an op whose body the relay refused for its size: what it took
 // along goes back, and out again in smaller bodies (judge has learned that).
 func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
@@ -191,7 +199,7 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || f.doubt && wire.OpFrame+wire.Base64Len(f.flightLen) > x.d.body.learned:
+	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && l.alone(f, x.d) > x.d.body.learned:
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return

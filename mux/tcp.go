@@ -205,7 +205,7 @@ func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
 		if f.flightLen > room && !first {
 			return false
 		}
-	} else if !s.takeOff(min(room, opLimit), first || room >= splitLeast) {
+	} else if !s.takeOff(min(room, opLimit), first) {
 		return false
 	}
 	for _, b := range f.flight {
@@ -215,9 +215,6 @@ func (s *Stream) upload(op *wire.Op, limit int, first bool) bool {
 	f.resend, f.up = false, true
 	return true
 }
-
-// splitLeast is how many bytes a part of an upload has at least, if it is not alone.
-const splitLeast = 4 << 10
 
 // takeOff moves the outbox to the flight, and reports whether anything fit.
 func (s *Stream) takeOff(room int, split bool) bool {
