@@ -29,7 +29,7 @@ func (w *world) report(out io.Writer) error {
 	for _, m := range w.members() {
 		w.reportMember(out, m, minutes, miss)
 	}
-	fmt.Fprintf(out, "| bound, if not by chance | | %.0f | - | %.2f | %.2f | +%d | - | +%d | +%d | %d |\n\n", mostSlope[heap], mostSlope[descriptors], mostSlope[goroutines],
+	fmt.Fprintf(out, "| bound, if not by chance | | - | - | %.2f | %.2f | +%d | - | +%d | +%d | %d |\n\n", mostSlope[descriptors], mostSlope[goroutines],
 		mostMore[heap]>>10, mostMore[descriptors], mostMore[goroutines], mostResident>>10)
 	return errors.Join(wrong...)
 }
@@ -41,9 +41,6 @@ func rule(columns int) string { return "|---" + strings.Repeat("|--:", columns-1
 func warmUp(minutes float64) time.Duration {
 	return time.Duration(min(20, minutes/3) * float64(time.Minute))
 }
-
-// settled is how many minutes a soak must have for its memory to be judged.
-const settled = 30
 
 // mostMore is how much more a process at rest may have than before.
 var mostMore = [figures]int{heap: 8 << 10, memory: math.MaxInt, descriptors: 8, goroutines: 12}
@@ -110,7 +107,7 @@ func (w *world) reportMember(out io.Writer, m *member, minutes float64, miss fun
 			continue
 		}
 		fmt.Fprintf(out, " %.2f ± %.2f |", by, chance(points, by))
-		if by > bound(figure, points, by) && (figure != heap || minutes >= settled) {
+		if by > bound(figure, points, by) {
 			miss("%s: %.2f %s more a minute", m.name, by, names[figure])
 		}
 	}

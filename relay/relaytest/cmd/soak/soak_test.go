@@ -41,12 +41,12 @@ func TestSlope(t *testing.T) {
 		perMinute, most float64
 		grows           bool
 	}{
-		{0, 5000, false}, {0, 100000, false}, {0, 0, false}, {2 * mostSlope[heap], 5000, true}, {1.2 * mostSlope[heap], 500, true}, {0.8 * mostSlope[heap], 500, false},
-		{20 * mostSlope[heap], 100000, true},
+		{0, 25, false}, {0, 500, false}, {0, 0, false}, {2 * mostSlope[descriptors], 25, true}, {1.2 * mostSlope[descriptors], 2, true}, {0.8 * mostSlope[descriptors], 2, false},
+		{20 * mostSlope[descriptors], 500, true},
 	} {
-		points := minima(grown(c.perMinute, c.most), heap, from, to, time.Minute)
+		points := minima(grown(c.perMinute, c.most), descriptors, from, to, time.Minute)
 		by, ok := slope(points)
-		if !ok || (by > bound(heap, points, by)) != c.grows {
+		if !ok || (by > bound(descriptors, points, by)) != c.grows {
 			t.Errorf("%v a minute under %v: %v, %v", c.perMinute, c.most, by, ok)
 		}
 	}
