@@ -21,7 +21,7 @@ const (
 )
 
 // limit is how many bytes the next body may have, for which there are so many: most if the
-// relay has refused none.
+// relay has refused none. If a trial is due and there is enough for one, that body is it.
 func (c *ceiling) limit(most, waiting int, now time.Time) int {
 	switch {
 	case c.learned == 0 || c.learned >= most:
