@@ -81,8 +81,9 @@ cross:
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 go vet ./...
 	CGO_ENABLED=0 GOOS=linux GOARCH=mipsle go vet ./...
 
-# What there is to download, in dist, with checksums. The same commit and the same Go
-# make the same bytes, wherever they are built. Routers' mipsle has no floating point.
+# What there is to download, in dist, with checksums and the licences of all that is in
+# it. The same commit and the same Go make the same bytes, wherever they are built.
+# Routers' mipsle has no floating point.
 dist:
 	rm -rf dist && mkdir dist
 	for p in $(RELEASES); do \
@@ -92,6 +93,7 @@ dist:
 		echo "$$name"; \
 		GOOS=$$os GOARCH=$${arch%v7} GOARM=7 GOMIPS=softfloat $(BUILD) -buildvcs=false -o $$name . || exit 1; \
 	done
+	{ cat LICENSE && sh .ci/notices.sh $(PLATFORMS); } >dist/LICENSES.txt
 	cd dist && { sha256sum relaymux_* || shasum -a 256 relaymux_*; } >SHA256SUMS
 
 clean:
