@@ -63,9 +63,10 @@ type State struct {
 	Dir string `toml:"dir" file:"" doc:"directory of the quota ledger, the node's id and its ACME certificate; default $STATE_DIRECTORY, else relaymux in the user's state directory"`
 }
 
-// Batch shapes the exchanges.
+// Batch shapes the exchanges. With less than two ops no poll could go along with an upload
+// that takes every slot.
 type Batch struct {
-	MaxOps       int      `toml:"max_ops" default:"50" min:"1" max:"500" flag:"batch-max-ops" doc:"ops in one batch"`
+	MaxOps       int      `toml:"max_ops" default:"50" min:"2" max:"500" flag:"batch-max-ops" doc:"ops in one batch"`
 	MaxBytes     Size     `toml:"max_bytes" default:"4MiB" min:"64KiB" max:"16MiB" flag:"batch-max-bytes" doc:"encoded bytes of one batch"`
 	CoalesceStep Duration `toml:"coalesce_step" default:"10ms" min:"0s" max:"1s" flag:"coalesce-step" doc:"wait for more after each op; 0s does not wait"`
 	CoalesceMax  Duration `toml:"coalesce_max" default:"1s" min:"0s" max:"10s" flag:"coalesce-max" doc:"longest wait of a batch in all, at least coalesce_step"`

@@ -17,7 +17,7 @@ func TestKeys(t *testing.T) {
 		},
 		"batch.max_ops": {
 			Name: "batch.max_ops", Env: "RELAYMUX_BATCH_MAX_OPS", Flag: "batch-max-ops", Type: "int", Default: "50",
-			Doc: "ops in one batch (1 to 500)",
+			Doc: "ops in one batch (2 to 500)",
 		},
 		"node.limits.memory": {
 			Name: "node.limits.memory", Env: "RELAYMUX_NODE_LIMITS_MEMORY", Type: "size", Default: "256MiB",
@@ -80,7 +80,7 @@ func TestLimits(t *testing.T) {
 	limits := map[string]struct{ below, least, most, above string }{
 		"limits.memory":                       {"16777215B", "16MiB", "", ""},
 		"limits.connections":                  {"0", "1", "1000000", "1000001"},
-		"batch.max_ops":                       {"0", "1", "500", "501"},
+		"batch.max_ops":                       {"1", "2", "500", "501"},
 		"batch.max_bytes":                     {"65535B", "64KiB", "16MiB", "16777217B"},
 		"batch.coalesce_step":                 {"-1ns", "0s", "1s", "1.000000001s"},
 		"batch.coalesce_max":                  {"-1ns", "0s", "10s", "10.000000001s"},

@@ -6,8 +6,9 @@ import "time"
 // larger ones. The zero value is that it has refused none.
 //
 // Most relays mean what they say, but some were only short of room for a while. So now and
-// then one body is a trial, of twice the size. One that passes is followed by the next at
-// once; after one that does not it takes twice as long until the next.
+// then one body may have twice the size: it is a trial if it comes to be larger than what
+// is known to pass. One that passes is followed by the next at once; after one that does not
+// it takes twice as long until the next.
 type ceiling struct {
 	learned int           // bytes that pass, or half of what did not; 0: it has refused none
 	tries   bool          // a trial is on its way
@@ -20,17 +21,22 @@ const (
 	ceilingRestMost = time.Hour
 )
 
-// limit is how many bytes the next body may have, for which there are so many: most if the
-// relay has refused none. If a trial is due and there is enough for one, that body is it.
-func (c *ceiling) limit(most, waiting int, now time.Time) int {
+// limit is how many bytes the next body may have: most if the relay has refused none.
+func (c *ceiling) limit(most int, now time.Time) int {
 	switch {
 	case c.learned == 0 || c.learned >= most:
 		return most
-	case waiting <= c.learned || now.Before(c.next):
+	case now.Before(c.next):
 		return c.learned
 	}
-	c.tries, c.next = true, now.Add(c.rest)
 	return min(2*c.learned, most)
+}
+
+// sent notes that a body of so many bytes is on its way.
+func (c *ceiling) sent(bytes int, now time.Time) {
+	if c.learned > 0 && bytes > c.learned && !now.Before(c.next) {
+		c.tries, c.next = true, now.Add(c.rest)
+	}
 }
 
 // passed notes that a body of so many bytes was not too large.

@@ -11,7 +11,7 @@ import (
 
 // A Batching is how ops are gathered into batches.
 type Batching struct {
-	MaxOps       int // ops of one batch, at least 1
+	MaxOps       int // as in Config
 	MaxBytes     int // encoded bytes of one body
 	CoalesceStep time.Duration
 	CoalesceMax  time.Duration

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"relaymux/mux/link"
+	"relaymux/mux/wire"
 )
 
 // pick chooses a deployment and takes a slot of its account.
@@ -50,6 +51,7 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 	}
 	l.pack()
 	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: l.bodyLimit(d, x.binary, now), Ops: l.opsLimit(x)})
+	d.body.sent(x.bodyMost(), now)
 	x.up = x.m.Payload
 	x.ops = x.m.Ops
 	x.poll = x.m.Empty()
@@ -111,15 +113,20 @@ func (l *linkLoop) opsLimit(x *linkExchange) int {
 
 // bodyLimit is how many sealed bytes one body may have.
 func (l *linkLoop) bodyLimit(d *deployment, binary bool, now time.Time) int {
-	waiting := int(min(l.conn.Unsent(), 1<<30))
-	if waiting == 0 && l.conn.HasData() {
-		waiting = l.maxBytes // datagrams, which nobody counts
-	}
-	limit := d.line.bodyMost(d.body.limit(l.maxBytes, waiting/3*4, now))
+	limit := d.line.bodyMost(d.body.limit(l.maxBytes, now))
 	if !binary {
 		limit = (limit - textFrame - len(d.Key.Reveal())) / 4 * 3
 	}
 	return limit - link.RequestHead
+}
+
+// bodyMost is the most bytes that the body of a request may have.
+func (x *linkExchange) bodyMost() int {
+	n := link.RequestHead + x.m.SealedLen()
+	if !x.binary {
+		n = wire.Base64Len(n) + textFrame + len(x.d.Key.Reveal())
+	}
+	return n
 }
 
 func (l *linkLoop) launch(x *linkExchange) {

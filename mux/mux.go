@@ -40,7 +40,7 @@ import (
 // Config is what a Mux is made of.
 type Config struct {
 	Deployments  []Deployment // at least one
-	MaxOps       int          // ops of one batch, at least 1
+	MaxOps       int          // ops of one batch, at least 1; with 1 no poll goes along with others
 	MaxBytes     int          // encoded bytes of one body
 	CoalesceStep time.Duration
 	CoalesceMax  time.Duration

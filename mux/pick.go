@@ -58,12 +58,16 @@ func Tag(label string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// take takes a slot, if one is free and the quota has not been said to be used up.
-func (a *Account) take(now time.Time) bool {
-	if q := a.Quota; q != nil && (!q.Allowed(now) || int(a.inFlight.Load()) >= q.Slots(now)) {
-		return false
+// take takes a slot, if one is free.
+func (a *Account) take(now time.Time) bool { return a.free(now) > 0 && a.sem.TryAcquire(1) }
+
+// free is how many more exchanges it could take: none if its quota has been said to be
+// used up.
+func (a *Account) free(now time.Time) int {
+	if a.Quota != nil && !a.Quota.Allowed(now) {
+		return 0
 	}
-	return a.sem.TryAcquire(1)
+	return a.most() - int(a.inFlight.Load())
 }
 
 // most is how many slots it has, less what other devices take of them.
@@ -129,9 +133,6 @@ type deployment struct {
 	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
-// free is how many more exchanges its account could take, by the loop's count.
-func (d *deployment) free() int { return d.Account.most() - int(d.Account.inFlight.Load()) }
-
 // usable reports whether it may be picked: not cooling down; and after a
 // cool-down, with one exchange at a time, until one comes back well.
 func (d *deployment) usable(now time.Time) bool {
@@ -168,7 +169,7 @@ func pick(ds []*deployment, now time.Time, reserve func(*deployment) int, try fu
 				continue
 			}
 			someUsable = true
-			if d.free() > reserve(d) && (best == nil || d.better(best, known)) {
+			if d.Account.free(now) > reserve(d) && (best == nil || d.better(best, known)) {
 				best = d
 			}
 		}

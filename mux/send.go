@@ -10,7 +10,7 @@ import (
 // closes as there is room.
 func (l *loop) sendOps(d *deployment, now time.Time) {
 	x := l.begin(d, now)
-	room := l.bodyLimit(d, l.weight, now)
+	room := l.bodyLimit(d, now)
 	polls := l.takeAlong(x, now)
 	kept := min(polls*pollSize, room/4)
 	for most := l.most(x) - polls; len(x.ops) < most; {
@@ -66,7 +66,7 @@ func (l *loop) takeAlong(x *exchange, now time.Time) int {
 		return 0
 	}
 	for _, d := range l.ds {
-		free := d.free()
+		free := d.Account.free(now)
 		if d.Account == x.d.Account {
 			free-- // x has taken it
 		}
@@ -98,13 +98,13 @@ func (l *loop) most(x *exchange) int {
 	return l.pacing.maxOps
 }
 
-// bodyLimit is how many encoded bytes the ops of one body may take, for which so many wait.
-func (l *loop) bodyLimit(d *deployment, waiting int, now time.Time) int {
+// bodyLimit is how many encoded bytes the ops of one body may take.
+func (l *loop) bodyLimit(d *deployment, now time.Time) int {
 	limit := l.maxBytes
 	if !d.ours {
 		limit = min(limit, stockBody)
 	}
-	return d.body.limit(limit, waiting, now) - wire.BatchLen(d.Key.Reveal())
+	return d.body.limit(limit, now) - wire.BatchLen(d.Key.Reveal())
 }
 
 // reserve keeps a part of the memory budget for what op may bring, and tells
@@ -154,7 +154,7 @@ func (l *loop) sendPolls(d *deployment, now time.Time) {
 	if !x.probe {
 		l.adopt(x, now)
 	}
-	l.addCloses(x, l.bodyLimit(d, 0, now))
+	l.addCloses(x, l.bodyLimit(d, now))
 	l.send(x)
 }
 
@@ -214,6 +214,7 @@ func (l *loop) send(x *exchange) {
 		x.free()
 		return
 	}
+	x.d.body.sent(x.bodyMost(), x.began)
 	l.number++
 	for _, f := range x.flows {
 		f.partake(l.number)
@@ -231,4 +232,13 @@ func (l *loop) send(x *exchange) {
 	l.m.stats.Exchanges.Add(1)
 	l.m.stats.Ops.Add(uint64(len(x.ops)))
 	l.launch(x)
+}
+
+// bodyMost is the most bytes that the body of x may have.
+func (x *exchange) bodyMost() int {
+	n := wire.BatchLen(x.d.Key.Reveal())
+	for i := range x.ops {
+		n += wire.OpLen(&x.ops[i])
+	}
+	return n
 }

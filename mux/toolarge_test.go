@@ -225,16 +225,16 @@ func TestTooLargeLeavesDoubt(t *testing.T) {
 // TestCeiling: a relay that was short of room gets large bodies again soon, and one that
 // means it is asked ever more seldom; what is known to pass is never given up for that.
 func TestCeiling(t *testing.T) {
-	const most, plenty = 4 << 20, 1 << 30
+	const most = 4 << 20
 	now := time.Now()
 	var c ceiling
-	check := func(what string, waiting, want int) {
+	check := func(what string, want int) {
 		t.Helper()
-		if got := c.limit(most, waiting, now); got != want {
+		if got := c.limit(most, now); got != want {
 			t.Errorf("%s: %d, want %d", what, got, want)
 		}
 	}
-	check("at first", plenty, most)
+	check("at first", most)
 	c.passed(most)
 	for _, bytes := range []int{1 << 20, 512 << 10, 256 << 10} {
 		if !c.refused(bytes, now) {
@@ -244,37 +244,40 @@ func TestCeiling(t *testing.T) {
 	if c.refused(256<<10, now) || c.refused(1<<20, now) {
 		t.Error("what was sent before is news")
 	}
-	check("learned", plenty, 128<<10)
+	check("learned", 128<<10)
 	now = now.Add(ceilingRest - 1)
-	check("for a minute", plenty, 128<<10)
+	check("for a minute", 128<<10)
 	now = now.Add(1)
-	check("without anything to try", 128<<10, 128<<10)
-	check("then", plenty, 256<<10)
-	check("one at a time", plenty, 128<<10)
+	c.sent(128<<10, now) // is no trial
+	check("then", 256<<10)
+	check("until there is one", 256<<10)
+	c.sent(128<<10+1, now)
+	check("one at a time", 128<<10)
 	for _, size := range []int{256 << 10, 500 << 10, 1 << 20, 2 << 20} {
 		c.passed(size)
-		check("when that has passed", plenty, min(2*size, most))
+		check("when that has passed", min(2*size, most))
 	}
 	c.passed(3 << 20)
-	check("with most of it", plenty, most)
+	check("with most of it", most)
 	if c.refused(most, now); c.learned != 3<<20 {
 		t.Errorf("a trial too far has it learn %d", c.learned)
 	}
 	c.passed(most)
-	check("all", plenty, most)
+	check("all", most)
 
 	c = ceiling{}
 	c.refused(256<<10, now)
 	trials := 0
 	for range 24 * 60 { // minutes
 		now = now.Add(time.Minute)
-		if body := c.limit(most, 140<<10, now); body > 128<<10 {
+		if c.limit(most, now) >= 140<<10 {
 			trials++
+			c.sent(140<<10, now)
 			if c.refused(140<<10, now) {
 				t.Error("the refusal of a trial is news")
 			}
 		}
-		check("meanwhile", plenty, 128<<10)
+		check("meanwhile", 128<<10)
 	}
 	if trials < 24 || trials > 30 {
 		t.Errorf("%d trials in a day", trials)

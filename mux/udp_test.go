@@ -632,7 +632,7 @@ func TestUDPBodyLimit(t *testing.T) {
 		m := newMux(t, Config{UDP: st, MaxBytes: 8 << 10}, 30, n)
 		a := openUDP(m, "example.org", 53)
 		op := wire.Op{Kind: wire.UDPOpen, Host: []byte("example.org"), Port: 53}
-		room := payloadRoom(&op, m.loop.bodyLimit(m.loop.ds[0], 0, time.Now()))
+		room := payloadRoom(&op, m.loop.bodyLimit(m.loop.ds[0], time.Now()))
 		a.send(strings.Repeat("x", room+1))
 		time.Sleep(5 * time.Second)
 		if got, _ := n.heard(); len(got) != 0 || st.Dropped[stats.DropTooLarge].Load() != 1 {

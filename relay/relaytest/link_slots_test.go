@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"relaymux/mux"
+	"relaymux/relay/account"
 )
 
 // everySlots runs test with a single deployment of 1, 2 and 30 slots, by either
@@ -268,11 +269,9 @@ func TestHostile71_FewSlotsLeft(t *testing.T) {
 	}
 }
 
-// TestHostile71_DownloadBesideUploads: uploads that would take each slot that comes free,
-// with few of them, and bodies as small as they get. A download goes on beside them, as do
+// TestHostile71_DownloadBesideUploads: with few slots a download goes on beside uploads, as do
 // words. (With one slot and by the JSON wire these wait for their turn behind the uploads.)
 func TestHostile71_DownloadBesideUploads(t *testing.T) {
-	const uploads = 6
 	for _, wire := range wires {
 		for _, slots := range []int{1, 2, 3, 5} {
 			t.Run(fmt.Sprintf("%s, %d slots", wire, slots), func(t *testing.T) {
@@ -284,28 +283,86 @@ func TestHostile71_DownloadBesideUploads(t *testing.T) {
 				}
 				virtual(t, c, func(t *testing.T, s *Stack) {
 					s.warmUp(t)
-					s.Relay.Set(func(k *Knobs) { k.MaxBody = 64 << 10 })
-					sink := s.serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-					for range uploads {
-						c := open(t, s.Connect, sink)
-						go func() { _, _ = io.Copy(c, noise(1, 1<<30)) }()
-					}
-					key := open(t, s.Connect, s.serve(t, Echo))
-					within(t, key, time.Hour)
-					ask(t, key, "hello")
-					time.Sleep(time.Minute)
-					for range 3 {
-						var got result
-						took := elapsed(func() { got = download(3<<20)(t, s) })
-						word := ask(t, key, "a word")
-						t.Logf("a download took %v, a word %v", took, word)
-						if len(got.wrong) > 0 || took > most || word > most {
-							t.Errorf("a download took %v, a word %v; %v", took, word, got.wrong)
-						}
-					}
+					besideUploads(t, s, most)
 				})
 			})
 		}
+	}
+}
+
+// TestHostile72_DownloadBesideUploads: another account has nothing left of its day. Its slots
+// are not there for anybody: that they are free kept polls waiting for them.
+func TestHostile72_DownloadBesideUploads(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			var second *account.Account
+			c := StackConfig{Link: wire == "link", Workers: 2, Slots: 3, Mux: func(c *mux.Config) {
+				counted(c)
+				second = c.Deployments[1].Account.Quota
+			}}
+			virtual(t, c, func(t *testing.T, s *Stack) {
+				second.Exhausted(time.Now(), 0)
+				s.warmUp(t)
+				besideUploads(t, s, 10*time.Second)
+			})
+		})
+	}
+}
+
+// besideUploads has uploads take each slot that comes free, by bodies as small as they get,
+// and wants downloads and words beside them to take no longer than most.
+func besideUploads(t *testing.T, s *Stack, most time.Duration) {
+	const uploads = 6
+	s.Relay.Set(func(k *Knobs) { k.MaxBody = 64 << 10 })
+	sink := s.serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	for range uploads {
+		c := open(t, s.Connect, sink)
+		go func() { _, _ = io.Copy(c, noise(1, 1<<30)) }()
+	}
+	key := open(t, s.Connect, s.serve(t, Echo))
+	within(t, key, time.Hour)
+	ask(t, key, "hello")
+	time.Sleep(time.Minute)
+	for range 3 {
+		var got result
+		took := elapsed(func() { got = download(3<<20)(t, s) })
+		word := ask(t, key, "a word")
+		t.Logf("a download took %v, a word %v", took, word)
+		if len(got.wrong) > 0 || took > most || word > most {
+			t.Errorf("a download took %v, a word %v; %v", took, word, got.wrong)
+		}
+	}
+}
+
+// TestTrialsOfSize: a relay was short of room for a while. Bodies become large again, although
+// most of those that might be larger are datagrams of a call, which are no trials.
+func TestTrialsOfSize(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: wire == "link", Workers: 1, Slots: 30}, func(t *testing.T, s *Stack) {
+				s.warmUp(t)
+				s.Relay.Set(func(k *Knobs) { k.MaxBody = 100 << 10 })
+				upload(3<<20)(t, s)
+				s.Relay.Set(func(k *Knobs) { k.MaxBody = 0 })
+				addr, a := s.servePackets(t, EchoPacket), associate(t, s)
+				wantEcho(t, a, addr, []byte("hello"))
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					newTalk(1500, 300, 200*time.Millisecond).say(func(p []byte) { put(t, a, addr, p) })
+				}()
+				for range 3 {
+					time.Sleep(90 * time.Second)
+					upload(2<<20)(t, s)
+				}
+				<-done
+				if most := s.Mux.Snapshot(0).Deployments[0].MaxBody; most < 500<<10 {
+					t.Errorf("bodies have %d bytes at most", most)
+				}
+			})
+		})
 	}
 }
 
