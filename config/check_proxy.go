@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"relaymux/mux/rule"
@@ -21,9 +22,6 @@ func (l *loader) checkProxy() {
 	if len(p.Listen) == 0 {
 		l.fail("proxy.listen", `is empty; write an address, such as "127.0.0.1:1080"`)
 	}
-	for _, both := range twice(p.Listen) {
-		l.fail("proxy.listen", "%q has the addresses of IPv4 too; leave out \"0.0.0.0:%s\"", "[::]:"+both, both)
-	}
 	least := 1
 	for _, address := range p.Listen {
 		if !l.checkProxyListen(address, len(p.Users) > 0) {
@@ -33,21 +31,41 @@ func (l *loader) checkProxy() {
 	l.checkUsers(p.Users, least)
 }
 
-// twice are the ports of listeners on all addresses that are there once more for those of
-// IPv4 alone.
-func twice(listen []string) (ports []string) {
-	all := make(map[string]bool)
-	for _, address := range listen {
-		if host, port, err := net.SplitHostPort(address); err == nil && (host == "" || host == "::") {
-			all[port] = port != "0"
+// checkListeners refuses two listeners at one port. Without its page the proxy goes on.
+func (l *loader) checkListeners() {
+	type listener struct{ key, address string }
+	var all []listener
+	for _, address := range l.cfg.Proxy.Listen {
+		all = append(all, listener{"proxy.listen", address})
+	}
+	all = append(all, listener{"dns.listen", l.cfg.DNS.Listen}, listener{"admin.listen", l.cfg.Admin.Listen})
+	for i, b := range all {
+		for _, a := range all[:i] {
+			if !samePort(a.address, b.address) {
+				continue
+			}
+			tell := l.fail
+			if b.key == "admin.listen" {
+				tell = l.warn
+			}
+			tell(b.key, "%q takes the port that %q under %s has; give it another one, or leave one of them out", b.address, a.address, a.key)
 		}
 	}
-	for _, address := range listen {
-		if host, port, err := net.SplitHostPort(address); err == nil && host == "0.0.0.0" && all[port] {
-			ports = append(ports, port)
-		}
+}
+
+// samePort reports whether only one of two addresses can be listened on: their port is
+// the same, and so is the host, or that of one has the other's. What is no address has none.
+func samePort(a, b string) bool {
+	hostA, portA, err := net.SplitHostPort(a)
+	hostB, portB, bad := net.SplitHostPort(b)
+	if err != nil || bad != nil || portA != portB || portA == "0" {
+		return false
 	}
-	return ports
+	has := func(all, host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return all == host || all == "" || all == "::" || all == "0.0.0.0" && (err != nil || ip.Is4())
+	}
+	return has(hostA, hostB) || has(hostB, hostA)
 }
 
 // checkProxyListen refuses to make an open proxy. It reports whether only this machine

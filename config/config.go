@@ -101,6 +101,7 @@ func (l *loader) check() {
 		l.checkLink()
 		l.checkRoute()
 		l.checkDNS()
+		l.checkListeners()
 		l.checkDeployments()
 		l.checkAccounts()
 	}

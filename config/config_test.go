@@ -189,7 +189,7 @@ func TestTenMistakesAreTenLines(t *testing.T) {
 
 func TestHostile53_OpenProxyRefused(t *testing.T) {
 	for _, listen := range []string{"0.0.0.0:1080", ":1080", "[::]:1080", "192.168.1.2:1080", "proxy.example:1080"} {
-		environ := []string{"RELAYMUX_PROXY_LISTEN=127.0.0.1:1080," + listen}
+		environ := []string{"RELAYMUX_PROXY_LISTEN=127.0.0.1:1090," + listen}
 		lines := report(Source{Role: Run, Environ: environ})
 		wantProblem(t, lines, "RELAYMUX_PROXY_LISTEN: ")
 		wantProblem(t, lines, `add users = [{name = "...", password = "..."}] under [proxy], or listen on "127.0.0.1:1080"`)

@@ -90,8 +90,13 @@ func (l *loader) failSyntax(err error) {
 	if pe, ok := errors.AsType[toml.ParseError](err); ok {
 		p.Line, p.Key, p.Text = pe.Position.Line, pe.LastKey, pe.Message
 	}
-	if isSecretKey(p.Key) {
-		p.Text = "is not valid TOML; write the value in quotes"
+	switch {
+	case strings.HasSuffix(p.Text, "has already been defined."):
+		p.Text = strings.TrimSuffix(p.Text, "has already been defined.") + "is there twice; remove one"
+	case isSecretKey(p.Key):
+		p.Text = `is not valid TOML; write the value in straight quotes: "..."`
+	case strings.HasPrefix(p.Text, "Invalid float"), strings.HasPrefix(p.Text, "Invalid integer"), strings.HasPrefix(p.Text, `expected value but found "`):
+		p.Text += `; a text must be in straight quotes: "..."`
 	}
 	l.problems = append(l.problems, p)
 }

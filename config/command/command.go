@@ -200,10 +200,13 @@ func (a *app) read(src config.Source) (*config.Config, error) {
 func (a *app) need(o options) (string, error) {
 	path := config.Find(o.path, a.environ)
 	if path == "" {
-		return "", usage("there is no config file; name one by --config F, or make one by relaymux init")
+		return "", usage(noFile)
 	}
 	return path, nil
 }
+
+// noFile says what to do without a config file.
+const noFile = "there is no config file; name one by --config F, or make one by relaymux init"
 
 // logger writes to stderr: coloured text for a person, JSON for a collector.
 func (a *app) logger(level slog.Level) *slog.Logger {

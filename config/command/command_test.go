@@ -214,7 +214,7 @@ func TestAdminToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for flag, want := range map[string]dash.Client{
-		"":               {Socket: "/nowhere/s", Listen: "127.0.0.1:1081", Token: secret.New("Zm9yIHRlc3RzIG9ubHkh")},
+		"":               {Proxy: "127.0.0.1:1080", Socket: "/nowhere/s", Listen: "127.0.0.1:1081", Token: secret.New("Zm9yIHRlc3RzIG9ubHkh")},
 		"127.0.0.1:1081": {Listen: "127.0.0.1:1081", Token: secret.New("Zm9yIHRlc3RzIG9ubHkh")},
 		"127.0.0.1:1082": {Listen: "127.0.0.1:1082"},
 	} {

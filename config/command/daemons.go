@@ -12,6 +12,7 @@ import (
 
 	"relaymux/config"
 	"relaymux/config/daemon"
+	"relaymux/socks/dash"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -51,7 +52,7 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 	}
 	for _, addr := range p.Pages() {
 		if addr.Network() == "tcp" {
-			fmt.Fprintf(a.out, "Admin page on http://%s/\n", addr)
+			fmt.Fprintf(a.out, "Admin page on http://%s/\n", dash.Nearby(addr.String()))
 		}
 	}
 	if addr := p.DNS(); addr != nil {
@@ -62,7 +63,7 @@ func (a *app) greet(cfg *config.Config, o options, p *daemon.Proxy) {
 	} else {
 		fmt.Fprintf(a.out, "Config %s, deployments: %s\n", config.Find(o.path, a.environ), strings.Join(p.Names(), " "))
 	}
-	fmt.Fprintf(a.out, "  try   curl -x socks5h://%s%s https://example.com/\n", user, p.Addrs()[0])
+	fmt.Fprintf(a.out, "  try   curl -x socks5h://%s%s https://example.com/\n", user, dash.Nearby(p.Addrs()[0].String()))
 	fmt.Fprintln(a.out, "  stop  Ctrl-C (twice: at once)")
 }
 
@@ -74,6 +75,9 @@ func (a *app) nodeCommand() *cobra.Command {
 	c.RunE = a.does(func() error {
 		o.path = config.Find(o.path, a.environ) // as in runCommand
 		cfg, err := a.load(config.Node, o)
+		if err != nil && o.path == "" {
+			fmt.Fprintln(a.err, "relaymux:", noFile)
+		}
 		if err != nil {
 			return err
 		}

@@ -56,7 +56,11 @@ func (a *app) doctorCommand() *cobra.Command {
 		if err := write(a.out); err != nil {
 			return fmt.Errorf("writing the report: %w", err)
 		}
-		if _, broken := report.FirstBroken(); broken != nil {
+		_, broken := report.FirstBroken()
+		switch {
+		case broken != nil && ctx.Err() != nil:
+			return fmt.Errorf("it was cut short: --limit is %v", limit)
+		case broken != nil:
 			return errBroken
 		}
 		return nil

@@ -64,7 +64,7 @@ func (a *app) adminClient(o options) (*dash.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &dash.Client{Socket: config.AdminSocket(cfg, a.environ), Listen: cfg.Admin.Listen, Token: cfg.Admin.Token}
+	client := &dash.Client{Proxy: cfg.Proxy.Listen[0], Socket: config.AdminSocket(cfg, a.environ), Listen: cfg.Admin.Listen, Token: cfg.Admin.Token}
 	if o.admin == "" {
 		return client, nil
 	}

@@ -24,7 +24,7 @@ func family(network, address string) string {
 func listen(at string) (net.Listener, error) {
 	ln, err := net.Listen(family("tcp", at), at)
 	if err != nil {
-		return nil, fmt.Errorf("opening the proxy's port: %w (another address: --proxy 127.0.0.1:PORT, or RELAYMUX_PROXY_LISTEN)", err)
+		return nil, fmt.Errorf("opening the proxy's port: %w (another address: listen under [proxy], RELAYMUX_PROXY_LISTEN, or --proxy 127.0.0.1:PORT)", err)
 	}
 	return ln, nil
 }

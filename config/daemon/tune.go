@@ -37,7 +37,7 @@ func NewTuner(cfg *config.Config, in Process, budget int) (*Tuner, error) {
 	t := &Tuner{ledger: account.Open(dir, slog.New(notTaken{in.Log.Handler()}))}
 	if err := t.ledger.Kept(); errors.Is(err, account.ErrTaken) {
 		t.Close()
-		return nil, errors.New("the proxy is running: stop it first, for it would not count these exchanges, and both would have to share the relays")
+		return nil, fmt.Errorf("the proxy is running: stop it first, for it would not count these exchanges, and both would have to share the relays (its state is in %s)", dir)
 	}
 	c := muxConfig(cfg)
 	c.Log = slog.New(slog.DiscardHandler) // what goes wrong is measured, not told

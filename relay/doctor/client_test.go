@@ -31,6 +31,7 @@ func TestRefusedBy(t *testing.T) {
 		leg, detail string
 	}{
 		{"", "status 404: 404 page not found", LegSecret, "as to a stranger"},
+		{"/", "status 404: 404 page not found", LegSecret, "as to a stranger"},
 		{"/hidden", "status 404: 404 page not found", LegSecret, "as to a stranger"},
 		{"", `status 401: {"e":"link refused: no"}`, LegSecret, "the node says: link refused: no"},
 		{"/hidden", `status 401: {"e":"link refused: no"}`, LegSecret, "the node says: link refused: no"},
@@ -44,6 +45,9 @@ func TestRefusedBy(t *testing.T) {
 		f := e.meaning(&relay.Failure{Kind: relay.Refused, Detail: c.said})
 		if f.leg != c.leg || !strings.Contains(f.detail, c.detail) {
 			t.Errorf("%q at %q: %+v", c.said, c.path, f)
+		}
+		if about := strings.Contains(f.remedy, "take /hidden away"); about != (c.path == "/hidden" && f.detail == asStranger) {
+			t.Errorf("%q at %q: remedy %q", c.said, c.path, f.remedy)
 		}
 	}
 }

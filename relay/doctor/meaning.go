@@ -60,6 +60,10 @@ func (e *exam) meaning(f *relay.Failure) fault {
 			if !e.d.Link {
 				out.remedy = "key of the [[deployment]] must be key under [node] at the node"
 			}
+			if path := e.d.URL.Path; path != "" && path != "/" && said == asStranger { // it may not have got as far as the secret
+				out.remedy = "what stands before the node must take " + path + " away (nginx: proxy_pass with a / at its end; Caddy: handle_path), " +
+					"and a url straight to the node has no path; else " + out.remedy
+			}
 		} else if direct {
 			out.leg, out.remedy = LegNode, "something else than a node answers there: check host and port of the url, and what is before the node"
 		} else if e.d.Script() && strings.HasPrefix(f.Detail, "the node answers the script") {
@@ -81,12 +85,16 @@ func (e *exam) meaning(f *relay.Failure) fault {
 	return out
 }
 
+// asStranger is what nodeSaid makes of the answer to everybody without a secret, and at every
+// path that no link is at.
+const asStranger = "the node answers as to a stranger (404)"
+
 // nodeSaid is what the node says to strangers, if detail has that, of an answer that may
 // have come through a relay: one and the same 404, or with diagnostics why, in JSON. A
 // relay has words of its own, none of them about a link.
 func (e *exam) nodeSaid(detail string) string {
 	if strings.Contains(detail, "404 page not found") {
-		return "the node answers as to a stranger (404)"
+		return asStranger
 	}
 	var a wire.Answer
 	at := strings.IndexByte(detail, '{')

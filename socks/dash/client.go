@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // A Client reads a running relaymux: by its Unix socket, or by its admin address.
 type Client struct {
 	Socket string      // path, none if there is none
+	Proxy  string      // host:port of its proxy, which tells it from another that has the socket; none if that is not known
 	Listen string      // host:port, none if there is none
 	Token  secret.Text // what the server at Listen must know, and is not shown (proof.go); none if there is none
 }
@@ -27,7 +29,7 @@ type Client struct {
 // At is c for the admin address of another program, which need not be one that c's token
 // is for.
 func (c *Client) At(address string) *Client {
-	if nearby(address) == nearby(c.Listen) {
+	if Nearby(address) == Nearby(c.Listen) {
 		return &Client{Listen: address, Token: c.Token}
 	}
 	return &Client{Listen: address}
@@ -55,13 +57,19 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 			return nil, fmt.Errorf("the socket %s is another user's: it is not read", c.Socket)
 		}
 		body, err := c.ask(ctx, "unix", c.Socket, "localhost")
+		if err == nil && c.Listen != "" && !c.isMeant(body) {
+			at := Nearby(c.Listen)
+			if other, err := c.ask(ctx, "tcp", at, at); err == nil && c.isMeant(other) {
+				return other, nil
+			}
+		}
 		if err == nil || !isAway(err) {
 			return body, err
 		}
 		tried = append(tried, err)
 	}
 	if c.Listen != "" {
-		at := nearby(c.Listen)
+		at := Nearby(c.Listen)
 		body, err := c.ask(ctx, "tcp", at, at)
 		if err == nil || !isAway(err) {
 			return body, err
@@ -72,6 +80,17 @@ func (c *Client) Status(ctx context.Context) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the config has neither listen nor socket under [admin]", ErrNotRunning)
 	}
 	return nil, fmt.Errorf("%w: %w", ErrNotRunning, errors.Join(tried...))
+}
+
+// isMeant reports whether a state may be of the proxy that c is about: one that listens
+// somewhere else than c.Proxy is another, or was started with a flag.
+func (c *Client) isMeant(body []byte) bool {
+	at, err := netip.ParseAddrPort(c.Proxy)
+	if err != nil || at.Port() == 0 {
+		return true
+	}
+	st, err := Parse(body)
+	return err == nil && slices.Contains(st.Proxy.Listen, at)
 }
 
 // strange reports whether a socket may be somebody's who wants to deceive that user.
@@ -85,8 +104,8 @@ func isAway(err error) bool {
 	return dial || errors.Is(err, os.ErrNotExist)
 }
 
-// nearby is the address to connect to of one that is listened on.
-func nearby(listen string) string {
+// Nearby is the address to connect to of one that is listened on.
+func Nearby(listen string) string {
 	at, err := netip.ParseAddrPort(listen)
 	switch {
 	case err != nil:

@@ -63,6 +63,33 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// TestClientOfTwo: one of two proxies has the socket, for which a user has only one. Whoever
+// names the config of the other one is shown that, if it is there.
+func TestClientOfTwo(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	first := newRig(t, nil).serve(t, socket)
+	r := newRig(t, func(c *Config) { c.Version = "v2" })
+	r.SetProxy(addrPorts("127.0.0.1:2080"), false)
+	second := r.serve(t, "")
+	for _, c := range []struct{ proxy, listen, want string }{
+		{"127.0.0.1:1080", first, "v1"},
+		{"127.0.0.1:1080", second, "v1"},
+		{"127.0.0.1:2080", second, "v2"},
+		{"127.0.0.1:2080", first, "v1"},         // it has another address than its config says
+		{"127.0.0.1:2080", "127.0.0.1:1", "v1"}, // who can tell
+		{"127.0.0.1:2080", "", "v1"},
+		{"127.0.0.1:0", second, "v1"},
+		{"", second, "v1"},
+	} {
+		body, err := (&Client{Socket: socket, Proxy: c.proxy, Listen: c.listen}).Status(t.Context())
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+		} else if st, err := Parse(body); err != nil || st.Version != c.want {
+			t.Errorf("%+v: %s, %v", c, st.Version, err)
+		}
+	}
+}
+
 func TestClientOfNobody(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,7 +151,7 @@ func TestNearby(t *testing.T) {
 		"127.0.0.1:1081": "127.0.0.1:1081", "0.0.0.0:1081": "127.0.0.1:1081", "[::]:1081": "[::1]:1081", ":1081": "127.0.0.1:1081",
 		"192.0.2.1:1081": "192.0.2.1:1081", "localhost:1081": "localhost:1081",
 	} {
-		if got := nearby(in); got != want {
+		if got := Nearby(in); got != want {
 			t.Errorf("%s: %s", in, got)
 		}
 	}
