@@ -19,8 +19,8 @@ func TestHostile81_LastDescriptors(t *testing.T) {
 			}
 			defer conn.Close() // not now: what becomes free is taken again
 		}
-		take()
 		for _, network := range []string{"tcp", "udp"} {
+			take() // what has become free, of whoever came by, as well
 			if conn, err := r.dial(t.Context(), network, "127.0.0.1", port); err == nil {
 				conn.Close()
 				t.Errorf("%s: it takes what is not its own", network)
