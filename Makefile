@@ -47,7 +47,8 @@ bench:
 test-386:
 	CGO_ENABLED=0 GOARCH=386 go test -vet=off -short $(SMALL)
 
-# The same for routers, and the whole program for both. Needs qemu-user-static, and root.
+# The same for routers, and the whole program for both. Needs qemu-user-static, by which the
+# system runs their programs too (binfmt_misc), and root.
 # qemu does not tell of datagrams that a socket had no room for.
 emulated: test-386 build
 	CGO_ENABLED=0 GOARCH=mipsle GOMIPS=softfloat go test -vet=off -short -timeout 30m -skip 'TestReadOverflow' \

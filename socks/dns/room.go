@@ -47,7 +47,7 @@ type client struct {
 
 	// The rest is guarded by clients.mu.
 	answering int       // of its queries
-	since     time.Time // when it last was answered, or came
+	since     time.Time // when it last asked, or came
 }
 
 // clients are those that are open. A further one takes the place of the one that has
@@ -81,8 +81,8 @@ func (cs *clients) enter(c *client) bool {
 	return true
 }
 
-// makeRoom closes the one of which that was idle for the longest, unless none is. mu is
-// held.
+// makeRoom closes the one of which that has asked nothing for the longest, and is not being
+// answered, unless none is. mu is held.
 func (cs *clients) makeRoom(which func(*client) bool) bool {
 	var out *client
 	for c := range cs.open {
@@ -109,11 +109,11 @@ func (cs *clients) begins(c *client) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c.answering++
+	c.since = time.Now()
 }
 
 func (cs *clients) ended(c *client) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	c.answering--
-	c.since = time.Now()
 }
