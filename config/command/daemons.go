@@ -75,10 +75,10 @@ func (a *app) nodeCommand() *cobra.Command {
 	c.RunE = a.does(func() error {
 		o.path = config.Find(o.path, a.environ) // as in runCommand
 		cfg, err := a.load(config.Node, o)
-		if err != nil && o.path == "" {
-			fmt.Fprintln(a.err, "relaymux:", noFile)
-		}
 		if err != nil {
+			if o.path == "" {
+				fmt.Fprintln(a.err, "relaymux:", noFile)
+			}
 			return err
 		}
 		log := a.logger(o.level)
