@@ -59,6 +59,9 @@ func TestInitCarriesARequest(t *testing.T) {
 	if text, code = output(t, "doctor", "--config", client, "--target", "127.0.0.1:1"); code != exitFailed || !strings.Contains(text, "dial is broken") {
 		t.Errorf("doctor of a target that is not there: %d, %s", code, text)
 	}
+	if text, code = output(t, "doctor", "--config", client, "--limit", "1ns"); code != exitFailed || !strings.Contains(text, "--limit is 1ns") {
+		t.Errorf("doctor without time: %d, %s", code, text)
+	}
 	if text, code = output(t, "doctor", "--config", client, "--target", "foo"); code != exitUsage || text != "relaymux: --target \"foo\" is not host:port: write it as example.com:443\n" {
 		t.Errorf("doctor of a target without a port: %d, %s", code, text)
 	}
@@ -202,6 +205,14 @@ func TestQuiet(t *testing.T) {
 		if text, code := output(t, append([]string{"status", "--quiet"}, c.args...)...); code != c.code || text != "" {
 			t.Errorf("%v: %d, %q", c.args, code, text)
 		}
+	}
+}
+
+// TestNoConfig: a node without any is told where one is looked for.
+func TestNoConfig(t *testing.T) {
+	text, code := output(t, "node")
+	if code != exitUsage || !strings.Contains(text, noFile) || !strings.Contains(text, "node.tls_cert: is missing") {
+		t.Errorf("%d, %s", code, text)
 	}
 }
 
