@@ -75,6 +75,7 @@ type linkLoop struct {
 	upSince, upLast, upBefore time.Time
 	upFlows, upBytes          int
 	upWait                    time.Duration // how long it may: nothing if it is more than typing
+	upUrgent                  bool          // some of it is a flow's that had nothing on its way, and little
 	resetSince                time.Time
 	ackSince                  time.Time // since when acknowledgements of much are due and nothing is open
 

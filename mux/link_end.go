@@ -226,7 +226,7 @@ func (l *linkLoop) adapt(x *linkExchange, got delivery, now time.Time) {
 	switch {
 	case got.bytes > 0 || x.up > 0:
 		l.quiet = 0
-	case mostOf(l.ds) == 1: // nothing is held: ask the more seldom, the longer nothing came
+	case x.hold <= writeWait: // it was not held: ask the more seldom, the longer nothing came
 		l.quiet = min(max(2*l.quiet, l.floor()/4), 10*time.Second)
 		wait = l.quiet
 	}

@@ -18,7 +18,9 @@ const (
 func (l *linkLoop) noteUpload(lk *linkFlow, n int) {
 	wait := time.Duration(0)
 	switch {
-	case lk.s.Unacked() == 0 || n >= interactive:
+	case n >= interactive:
+	case lk.s.Unacked() == 0:
+		l.upUrgent = true
 	case n > typed:
 		wait = l.floor() / littleShare
 	default:
@@ -144,7 +146,11 @@ func (l *linkLoop) fire(now time.Time) {
 		return
 	}
 	for l.conn.HasData() && !l.upAt().After(now) {
-		d := l.pick(now, l.upReserve())
+		reserve := l.upReserve()
+		if l.upUrgent {
+			reserve = noReserve
+		}
+		d := l.pick(now, reserve)
 		if d == nil {
 			break
 		}
@@ -236,6 +242,10 @@ func (l *linkLoop) upReserve() func(*deployment) int {
 	return noReserve
 }
 
+// hurries reports whether something waits that is little, and a large upload behind it. It goes
+// alone, for the rest would have it take as long as a large body does.
+func (l *linkLoop) hurries() bool { return l.upUrgent && l.conn.Unsent() > heavySize }
+
 // active reports whether something may come: from a target, or the word that what
 // was sent has arrived, without which no more may be sent.
 func (l *linkLoop) active(now time.Time) bool {
@@ -321,7 +331,7 @@ func (l *linkLoop) spares(d *deployment, now time.Time, reserve func(*deployment
 		if e.Account == d.Account {
 			free--
 		}
-		if free > 0 && e.usable(now) {
+		if free > 0 && e.usable(now) && !e.far(d) {
 			return true
 		}
 	}

@@ -145,6 +145,7 @@ func (l *linkLoop) openStream(s *Stream) {
 	lk.receiving = true
 	l.open++
 	l.expect(lk)
+	l.upUrgent = true
 	l.noteUp(lk, 0, 0)
 }
 

@@ -183,7 +183,7 @@ func (l *loop) consider(f *flow) {
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
 	for l.count > 0 && !l.readyAt().After(time.Now()) {
-		d := l.pick(now, l.opsReserve())
+		d := l.pickFor(l.nextReady(), now)
 		if d == nil {
 			break
 		}
@@ -191,7 +191,7 @@ func (l *loop) fire(now time.Time) {
 	}
 	l.showSigns(now)
 	for l.pollDue(now) {
-		d := l.pick(now, holdReserve)
+		d := l.pick(now, l.pollReserve(now))
 		if d == nil {
 			break
 		}
@@ -379,6 +379,7 @@ func (l *loop) arm(now time.Time) {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)
+			due(d.probeAt())
 		}
 	}
 	l.timer.Reset(next.Sub(now))

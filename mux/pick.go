@@ -64,11 +64,14 @@ func (a *Account) take(now time.Time) bool { return a.free(now) > 0 && a.sem.Try
 // free is how many more exchanges it could take: none if its quota has been said to be
 // used up.
 func (a *Account) free(now time.Time) int {
-	if a.Quota != nil && !a.Quota.Allowed(now) {
+	if !a.allowed(now) {
 		return 0
 	}
 	return a.most() - int(a.inFlight.Load())
 }
+
+// allowed reports whether its quota has not been said to be used up.
+func (a *Account) allowed(now time.Time) bool { return a.Quota == nil || a.Quota.Allowed(now) }
 
 // most is how many slots it has, less what other devices take of them.
 func (a *Account) most() int {
@@ -104,7 +107,8 @@ func (a *Account) failedBy(f *relay.Failure, took time.Duration, now time.Time) 
 type deployment struct {
 	Deployment
 	inFlight int
-	probes   int           // of which ask whether it works again
+	probes   int           // of which ask whether it works again,
+	probed   time.Time     // when the latest of these began
 	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
 	floor    time.Duration // about the shortest of late, polls included
 	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow
@@ -134,9 +138,23 @@ type deployment struct {
 }
 
 // usable reports whether it may be picked: not cooling down; and after a
-// cool-down, with one exchange at a time, until one comes back well.
+// cool-down, with one exchange at a time, until one comes back well. One whose account
+// has nothing left of its quota rests as well.
 func (d *deployment) usable(now time.Time) bool {
-	return !now.Before(d.until) && (d.parkedFor == 0 || d.probes == 0)
+	return !now.Before(d.until) && (d.parkedFor == 0 || !now.Before(d.probeAt())) && d.Account.allowed(now)
+}
+
+// probeAt is from when on another exchange may ask whether it works again: once none does. By
+// the JSON wire the node may hold that, if it is a poll, and then it is not waited for longer
+// than an answer takes.
+func (d *deployment) probeAt() time.Time {
+	switch {
+	case d.probes == 0:
+		return time.Time{}
+	case d.Link || d.floor == 0:
+		return d.probed.Add(time.Hour) // by which time it has long come back
+	}
+	return d.probed.Add(idleAge(d.floor))
 }
 
 // score is the expected time of an exchange, the worse the fuller it is, other devices
@@ -204,7 +222,7 @@ func shortest(ds []*deployment) (rtt time.Duration) {
 func lastResort(ds []*deployment, now time.Time, try func(*deployment) bool) *deployment {
 	var first *deployment
 	for _, d := range ds {
-		if d.probes == 0 && !now.Before(d.retryAt()) && (first == nil || d.retryAt().Before(first.retryAt())) {
+		if !now.Before(d.probeAt()) && d.Account.allowed(now) && !now.Before(d.retryAt()) && (first == nil || d.retryAt().Before(first.retryAt())) {
 			first = d
 		}
 	}

@@ -100,3 +100,18 @@ func idleAge(rtt time.Duration) time.Duration { return max(2*rtt, time.Second) }
 // are: half, and never the last one. Flows beyond that wait, and share the
 // next poll that goes out.
 func maxHolds(slots int) int { return max(1, min(slots/2, slots-1)) }
+
+// pollReserve is holdReserve, less the slot that the next poll has come back by relieving a hold.
+func (l *loop) pollReserve(now time.Time) func(*deployment) int {
+	for _, h := range l.heldNow {
+		if !h.adopted && now.Sub(h.began) >= l.adoptAge() && len(h.flows) < l.pacing.maxOps && h.oursOnly() {
+			return func(d *deployment) int {
+				if d.Account != h.d.Account {
+					return holdReserve(d)
+				}
+				return max(0, holdReserve(d)-1)
+			}
+		}
+	}
+	return holdReserve
+}

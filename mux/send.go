@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"slices"
 	"time"
 
 	"relaymux/mux/wire"
@@ -53,6 +54,23 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	}
 	l.addCloses(x, room)
 	l.send(x)
+}
+
+// pickFor is pick for a batch that f's op begins. What must go out exactly as it was goes by
+// a deployment that takes so much, if one works.
+func (l *loop) pickFor(f *flow, now time.Time) *deployment {
+	if s, ok := f.side.(*Stream); ok && s.fl.resend && s.fl.doubt {
+		ds := slices.DeleteFunc(slices.Clone(l.ds), func(d *deployment) bool { return !l.takes(d, &s.fl) })
+		if anyUsable(ds, now) {
+			return pick(ds, now, l.opsReserve(), func(d *deployment) bool { return d.Account.take(now) })
+		}
+	}
+	return l.pick(now, l.opsReserve())
+}
+
+// takes reports whether d is not known to refuse a body that has only what f has on its way.
+func (l *loop) takes(d *deployment, f *tcpFlow) bool {
+	return d.body.learned == 0 || l.alone(f, d) <= d.body.learned
 }
 
 // pollSize is about what a poll takes of a body, with a sid of our node's.
@@ -200,7 +218,7 @@ func (l *loop) begin(d *deployment, now time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.d, x.began = d, now
 	if x.probe = d.parkedFor != 0; x.probe {
-		d.probes++
+		d.probes, d.probed = d.probes+1, now
 	}
 	return x
 }

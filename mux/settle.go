@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"slices"
 	"time"
 
 	"relaymux/mux/wire"
@@ -199,7 +200,7 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && l.alone(f, x.d) > x.d.body.learned:
+	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && !slices.ContainsFunc(l.ds, func(d *deployment) bool { return l.takes(d, f) }):
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return

@@ -1,0 +1,202 @@
+package relaytest
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"relaymux/mux"
+	"relaymux/relay/account"
+)
+
+// withAccounts gives each deployment an account of so many slots, with a quota in memory.
+func withAccounts(slots ...int) func(*mux.Config) {
+	return func(c *mux.Config) {
+		ledger := account.Open("", slog.New(slog.DiscardHandler))
+		for i := range c.Deployments {
+			d := &c.Deployments[i]
+			d.Account = mux.NewAccount(slots[i], d.Name)
+			d.Account.Quota = ledger.Account(d.Name, slots[i], 20000)
+		}
+	}
+}
+
+// TestHostile72_LastResort: the only relay that has a quota left asks for a long pause and works
+// again at once. It is tried as often as if the other did not exist.
+func TestHostile72_LastResort(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: wire == "link", Scripts: 2, Mux: withAccounts(30, 30)}, func(t *testing.T, s *Stack) {
+				s.Relay.Set(func(k *Knobs) { k.QuotaPage = true }, "d1")
+				echo := s.serve(t, Echo)
+				x := open(t, s.Connect, echo)
+				for range 6 {
+					ask(t, x, "hello")
+					time.Sleep(10 * time.Second)
+				}
+				time.Sleep(12 * time.Minute) // d1 rests no more, but has no quota yet
+				s.Relay.Set(func(k *Knobs) { k.Status, k.RetryAfter = 503, "300" }, "d0")
+				_, _ = io.WriteString(x, "lost?")
+				time.Sleep(8 * time.Second)
+				s.Relay.Set(func(k *Knobs) { k.Status, k.RetryAfter = 0, "" }, "d0")
+				if took := ask(t, open(t, s.Connect, echo), "again"); took > 20*time.Second {
+					t.Errorf("a new connection took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestSlots_IdleWithFew: where nothing can be held an idle connection is asked about ever more
+// seldom, also if there are other slots that cannot be used now, or only one more.
+func TestSlots_IdleWithFew(t *testing.T) {
+	for name, slots := range map[string][]int{"no quota": {1, 30}, "one each": {1, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: true, Scripts: 2, Mux: withAccounts(slots...)}, func(t *testing.T, s *Stack) {
+				s.Relay.Set(func(k *Knobs) { k.QuotaPage = name == "no quota" }, "d1")
+				ask(t, open(t, s.Connect, s.serve(t, Echo)), "hello")
+				time.Sleep(15 * time.Minute)
+				count := s.exchanges()
+				time.Sleep(20 * time.Minute)
+				if n := count(); n > 130 {
+					t.Errorf("%d exchanges in 20 minutes", n)
+				}
+			})
+		})
+	}
+}
+
+// TestSlots_WordsBesideUpload: what is said beside a large upload does not take as long as that.
+func TestSlots_WordsBesideUpload(t *testing.T) {
+	for _, wire := range wires {
+		for _, slots := range []int{2, 5, 30} {
+			for _, line := range []int{200_000, 2_000_000} {
+				t.Run(fmt.Sprintf("%s, %d slots, %d B per s", wire, slots, line), func(t *testing.T) {
+					t.Parallel()
+					virtual(t, StackConfig{Link: wire == "link", Scripts: 1, Slots: slots}, func(t *testing.T, s *Stack) {
+						s.Relay.SetLine(line, line)
+						s.warmUp(t)
+						a := open(t, s.Connect, s.serve(t, Echo))
+						ask(t, a, "hello")
+						big := open(t, s.Connect, s.serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
+						go func() { _, _ = io.Copy(big, noise(1, 1<<32)) }()
+						time.Sleep(30 * time.Second)
+						most := time.Duration(0)
+						for range 20 {
+							time.Sleep(2 * time.Second)
+							most = max(most, ask(t, a, "a"))
+						}
+						t.Logf("a word took %v at most", most)
+						if most > 4*rtt {
+							t.Errorf("a word took %v", most)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestProbeIsHeld: the first exchange after a rest is a poll, which the node holds. What is said
+// meanwhile does not wait for its end.
+func TestProbeIsHeld(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: wire == "link", Scripts: 1}, func(t *testing.T, s *Stack) {
+				x := open(t, s.Connect, s.serve(t, Echo))
+				ask(t, x, "hello")
+				for i := range 12 {
+					time.Sleep(3 * time.Minute)
+					s.Relay.Set(func(k *Knobs) { k.Status = 502 })
+					time.Sleep(40 * time.Second)
+					s.Relay.Set(func(k *Knobs) { k.Status = 0 })
+					time.Sleep(time.Duration(5+3*i) * time.Second)
+					if took := ask(t, x, "word"); took > 4*rtt {
+						t.Errorf("a word took %v", took)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSlots_DownloadBesideIdle: with two slots a download does not wait for the end of the hold
+// of an idle connection.
+func TestSlots_DownloadBesideIdle(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: wire == "link", Scripts: 1, Slots: 2}, func(t *testing.T, s *Stack) {
+				ask(t, open(t, s.Connect, s.serve(t, Echo)), "hello")
+				for range 3 {
+					time.Sleep(time.Minute)
+					if took := elapsed(func() { download(3<<20)(t, s) }); took > 4*rtt {
+						t.Errorf("3 MB took %v", took)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestUnevenAccounts: a slow account with many slots beside a fast one with few makes nothing slower.
+func TestUnevenAccounts(t *testing.T) {
+	for _, slots := range []int{1, 2} {
+		t.Run(fmt.Sprint(slots), func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: true, Workers: 2, Mux: withAccounts(slots, 30)}, func(t *testing.T, s *Stack) {
+				s.Relay.Set(func(k *Knobs) { k.RTT = 300 * time.Millisecond }, "w0")
+				s.Relay.Set(func(k *Knobs) { k.RTT = 7 * time.Second }, "w1")
+				s.warmUp(t)
+				x := open(t, s.Connect, s.serve(t, Echo))
+				for range 5 {
+					ask(t, x, "warm")
+				}
+				for range 10 {
+					time.Sleep(2500 * time.Millisecond)
+					if took := ask(t, x, "word"); took > time.Second {
+						t.Errorf("a word took %v", took)
+					}
+				}
+				down, up := elapsed(func() { download(10<<20)(t, s) }), elapsed(func() { upload(10<<20)(t, s) })
+				if down > 2*time.Second || up > 4*time.Second {
+					t.Errorf("10 MB took %v down, %v up", down, up)
+				}
+			})
+		})
+	}
+}
+
+// TestDoubtFindsItsWay: an upload that must go again as it was, and of which one relay is known to
+// refuse so much, goes by the other. Nothing is reset.
+func TestDoubtFindsItsWay(t *testing.T) {
+	const size = 2 << 20
+	virtual(t, StackConfig{Workers: 2}, func(t *testing.T, s *Stack) {
+		came := make(chan arrival, 20)
+		sink := s.serve(t, func(c net.Conn) { _, _ = io.WriteString(c, "!"); came <- arrive(c) })
+		var conns []net.Conn
+		for range 20 {
+			c := open(t, s.Connect, sink)
+			_, _ = io.ReadFull(c, make([]byte, 1))
+			conns = append(conns, c)
+		}
+		s.Relay.Set(func(k *Knobs) { k.LoseAfter = 3 }, "w0")
+		s.Relay.Set(func(k *Knobs) { k.MaxBody = 200 << 10 }, "w1")
+		var all sync.WaitGroup
+		for _, c := range conns {
+			all.Go(func() { within(t, c, 20*time.Minute); _ = send(c, 5, size) })
+		}
+		all.Wait()
+		for range conns {
+			a := <-came
+			a.want(t, "the target", 5, size)
+		}
+	})
+}
