@@ -76,7 +76,7 @@ func TestSlots_IdleWithFew(t *testing.T) {
 func TestSlots_WordsBesideUpload(t *testing.T) {
 	for _, wire := range wires {
 		for _, slots := range []int{2, 5, 30} {
-			for _, line := range []int{200_000, 2_000_000} {
+			for _, line := range raced(t.Name()+wire, []int{200_000, 2_000_000}) {
 				t.Run(fmt.Sprintf("%s, %d slots, %d B per s", wire, slots, line), func(t *testing.T) {
 					t.Parallel()
 					virtual(t, StackConfig{Link: wire == "link", Scripts: 1, Slots: slots}, func(t *testing.T, s *Stack) {
@@ -137,7 +137,7 @@ func TestSlots_DownloadBesideIdle(t *testing.T) {
 				ask(t, open(t, s.Connect, s.serve(t, Echo)), "hello")
 				for range 3 {
 					time.Sleep(time.Minute)
-					if took := elapsed(func() { download(3<<20)(t, s) }); took > 4*rtt {
+					if took := elapsed(func() { download(3<<20)(t, s) }); took > 9*rtt/2 {
 						t.Errorf("3 MB took %v", took)
 					}
 				}
@@ -177,12 +177,12 @@ func TestUnevenAccounts(t *testing.T) {
 // TestDoubtFindsItsWay: an upload that must go again as it was, and of which one relay is known to
 // refuse so much, goes by the other. Nothing is reset.
 func TestDoubtFindsItsWay(t *testing.T) {
-	const size = 2 << 20
+	const size, uploads = 2 << 20, 10
 	virtual(t, StackConfig{Workers: 2}, func(t *testing.T, s *Stack) {
-		came := make(chan arrival, 20)
+		came := make(chan arrival, uploads)
 		sink := s.serve(t, func(c net.Conn) { _, _ = io.WriteString(c, "!"); came <- arrive(c) })
 		var conns []net.Conn
-		for range 20 {
+		for range uploads {
 			c := open(t, s.Connect, sink)
 			_, _ = io.ReadFull(c, make([]byte, 1))
 			conns = append(conns, c)
