@@ -59,7 +59,8 @@ type errand struct {
 func (e *errand) upSeed() uint64   { return 2 * e.Number }
 func (e *errand) downSeed() uint64 { return 2*e.Number + 1 }
 
-// A transit is an errand under way.
+// A transit is an errand under way. A relay that runs a request twice may bring it to two
+// connections of the target by the JSON wire, of which the application has either.
 type transit struct {
 	up, down watch
 	begun    atomic.Bool // a target has got it
@@ -132,7 +133,7 @@ func (h *Host) do(c net.Conn, e *errand) (heard bool, err error) {
 		h.stalled(&x.down, "down of", *e)
 	}()
 	_ = c.SetDeadline(time.Now().Add(h.Patience + time.Duration(e.Pieces)*e.Pause))
-	x.up.put(1)
+	x.up.put(head)
 	if err := binary.Write(c, binary.BigEndian, e); err != nil {
 		return false, err
 	}
@@ -174,16 +175,19 @@ func (h *Host) serve(c net.Conn) {
 	}
 }
 
-// answer is the target's side of an errand. A relay that runs a request twice may bring
-// it twice by the JSON wire; the second has nobody who waits.
+// head is what an errand itself counts for on its way.
+const head = 1
+
+// answer is the target's side of an errand.
 func (h *Host) answer(c net.Conn, e *errand) bool {
 	x := new(transit)
-	if of, ok := h.errands.Load(e.Number); ok && of.(*transit).begun.CompareAndSwap(false, true) {
+	if of, ok := h.errands.Load(e.Number); ok {
 		x = of.(*transit)
-	} else if ok && h.Once {
-		h.Fault("%+v came twice", *e)
+		if x.begun.Swap(true) && h.Once {
+			h.Fault("%+v came twice", *e)
+		}
 	}
-	x.up.came(1)
+	x.up.came(head)
 	sent, stop := make(chan error, 1), make(chan struct{})
 	down := *e
 	if down.After {
@@ -227,7 +231,7 @@ func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch, stop <-ch
 			}
 		}
 		n := size*(i+1)/pieces - size*i/pieces
-		to.put(n)
+		to.put(head + size*(i+1)/pieces)
 		if _, err := io.CopyN(w, from, n); err != nil {
 			return err
 		}
@@ -239,16 +243,19 @@ func (e *errand) send(w io.Writer, seed uint64, size int64, to *watch, stop <-ch
 func (h *Host) compare(r io.Reader, seed uint64, size int64, at *watch) error {
 	from := noise(seed, size)
 	var p, want [16 << 10]byte
-	for size > 0 {
+	for all := size; size > 0; {
 		n, err := r.Read(p[:min(size, int64(len(p)))])
 		_, _ = io.ReadFull(from, want[:n]) // it has as many
 		if !bytes.Equal(p[:n], want[:n]) {
 			h.Fault("%d bytes before the end of %d are others than were sent", size, seed)
 			return errWrong
 		}
-		at.came(int64(n))
 		h.Bytes.Add(int64(n))
-		if size -= int64(n); err != nil && size > 0 {
+		size -= int64(n)
+		if n > 0 {
+			at.came(head + all - size)
+		}
+		if err != nil && size > 0 {
 			return err
 		}
 	}
@@ -275,22 +282,31 @@ type watch struct {
 	longest   time.Duration
 }
 
-// put says that n bytes more are on their way.
-func (w *watch) put(n int64) {
+// put says that so many bytes in all are on their way.
+func (w *watch) put(all int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.sent <= w.got {
 		w.since = time.Now()
 	}
-	w.sent += n
+	w.sent = max(w.sent, all)
 }
 
 // end says that nothing more comes.
 func (w *watch) end() {
-	w.came(0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.look()
 	w.ended = true
+}
+
+// look measures until now. mu is held.
+func (w *watch) look() {
+	now := time.Now()
+	if w.got < w.sent && !w.ended {
+		w.longest = max(w.longest, now.Sub(w.since))
+	}
+	w.since = now
 }
 
 // any reports whether anything came.
@@ -300,15 +316,15 @@ func (w *watch) any() bool {
 	return w.got > 0
 }
 
-func (w *watch) came(n int64) {
+// came says that so many bytes in all have come. Another connection may have brought them
+// before.
+func (w *watch) came(all int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := time.Now()
-	if w.got < w.sent && !w.ended {
-		w.longest = max(w.longest, now.Sub(w.since))
+	if all > w.got {
+		w.look()
+		w.got = all
 	}
-	w.since = now
-	w.got += n
 }
 
 // A Meter counts flows and what became of them. The zero value is ready to use.

@@ -183,7 +183,7 @@ func (h *Host) hear(c net.PacketConn, size int, silence *watch) {
 			h.Fault("datagram %d came twice", i)
 		case !seen[i]:
 			seen[i] = true
-			silence.came(1)
+			silence.came(int64(len(seen)))
 			h.Heard.Add(1)
 		}
 		h.Bytes.Add(int64(n))
