@@ -20,33 +20,7 @@ func (l *linkLoop) pick(now time.Time, reserve func(*deployment) int) *deploymen
 			}
 		}
 	}
-	return pick(l.near(now), now, reserve, take)
-}
-
-// farAway is how many times as long as another's the way of a deployment is that is left
-// alone for as long as the other's slots come back in time: waiting for one is sooner.
-const farAway = 8
-
-// near are the deployments but for those.
-func (l *linkLoop) near(now time.Time) []*deployment {
-	if len(l.ds) == 1 {
-		return l.ds
-	}
-	return slices.DeleteFunc(slices.Clone(l.ds), func(d *deployment) bool {
-		return slices.ContainsFunc(l.ds, func(e *deployment) bool { return d.far(e) && e.usable(now) && l.turnsOver(e, now) })
-	})
-}
-
-// far reports whether d's way is that much longer than e's.
-func (d *deployment) far(e *deployment) bool {
-	return e.line.n > 0 && d.line.least > farAway*e.line.least && e.Account != d.Account
-}
-
-// turnsOver reports whether a slot of d's account is free, or comes back soon.
-func (l *linkLoop) turnsOver(d *deployment, now time.Time) bool {
-	return d.Account.free(now) > 0 || slices.ContainsFunc(l.inFlight, func(x *linkExchange) bool {
-		return x.d.Account == d.Account && !x.suspect && now.Before(x.began.Add(x.hold+2*d.line.high)) && x.hold <= writeWait
-	})
+	return pick(l.ds, now, reserve, take)
 }
 
 func anyUsable(ds []*deployment, now time.Time) bool {
@@ -57,7 +31,7 @@ func anyUsable(ds []*deployment, now time.Time) bool {
 func (l *linkLoop) begin(d *deployment, now time.Time) *linkExchange {
 	x := &linkExchange{d: d, began: now, binary: d.binary()}
 	if x.probe = d.parkedFor != 0; x.probe {
-		d.probes, d.probed = d.probes+1, now
+		d.probes++
 	}
 	return x
 }
@@ -77,8 +51,8 @@ func (l *linkLoop) send(d *deployment, now time.Time) {
 	}
 	l.pack()
 	limit := l.bodyLimit(d, x.binary, now)
-	if limit > measurable && l.hurries() {
-		limit = min(limit, bodySmall)
+	if x.hurried = limit > measurable && l.hurries(); x.hurried {
+		limit = bodySmall
 	}
 	x.m = l.conn.Plan(now, x.id, &ask, link.Limits{Bytes: limit, Ops: l.opsLimit(x)})
 	d.body.sent(x.bodyMost(), now)

@@ -147,7 +147,7 @@ func (l *linkLoop) fire(now time.Time) {
 	}
 	for l.conn.HasData() && !l.upAt().After(now) {
 		reserve := l.upReserve()
-		if l.upUrgent {
+		if l.upUrgent && l.conn.Unsent() <= heavySize || l.hurries() {
 			reserve = noReserve
 		}
 		d := l.pick(now, reserve)
@@ -243,8 +243,20 @@ func (l *linkLoop) upReserve() func(*deployment) int {
 }
 
 // hurries reports whether something waits that is little, and a large upload behind it. It goes
-// alone, for the rest would have it take as long as a large body does.
-func (l *linkLoop) hurries() bool { return l.upUrgent && l.conn.Unsent() > heavySize }
+// alone, for the rest would have it take as long as a large body does; but no more of these
+// than there are slots kept for them, for the upload is to go on.
+func (l *linkLoop) hurries() bool {
+	if !l.upUrgent || l.conn.Unsent() <= heavySize {
+		return false
+	}
+	left := reserveOf(mostOf(l.ds))
+	for _, x := range l.inFlight {
+		if x.hurried && !x.heard {
+			left--
+		}
+	}
+	return left > 0
+}
 
 // active reports whether something may come: from a target, or the word that what
 // was sent has arrived, without which no more may be sent.
@@ -331,7 +343,7 @@ func (l *linkLoop) spares(d *deployment, now time.Time, reserve func(*deployment
 		if e.Account == d.Account {
 			free--
 		}
-		if free > 0 && e.usable(now) && !e.far(d) {
+		if free > 0 && e.usable(now) {
 			return true
 		}
 	}

@@ -34,6 +34,7 @@ type linkExchange struct {
 
 	heard   bool // what it carried has arrived, by another's answer or its own
 	hedged  bool // was looked at for being slow
+	hurried bool // went without the rest, for what it carries is little and that is not
 	suspect bool // given up, though it may still come back
 	stale   bool // of a link that is no more
 

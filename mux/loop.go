@@ -379,7 +379,9 @@ func (l *loop) arm(now time.Time) {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)
-			due(d.probeAt())
+			if !d.asked.IsZero() {
+				due(d.askedUntil())
+			}
 		}
 	}
 	l.timer.Reset(next.Sub(now))

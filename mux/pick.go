@@ -108,7 +108,7 @@ type deployment struct {
 	Deployment
 	inFlight int
 	probes   int           // of which ask whether it works again,
-	probed   time.Time     // when the latest of these began
+	asked    time.Time     // when the latest of these began if it is a poll, which the node may hold
 	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
 	floor    time.Duration // about the shortest of late, polls included
 	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow
@@ -137,25 +137,21 @@ type deployment struct {
 	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
 
-// usable reports whether it may be picked: not cooling down; and after a
-// cool-down, with one exchange at a time, until one comes back well. One whose account
-// has nothing left of its quota rests as well.
+// usable reports whether it may be picked: not cooling down; after a cool-down with one
+// exchange at a time, until one comes back well; and as long as its account has something
+// left of its quota.
 func (d *deployment) usable(now time.Time) bool {
-	return !now.Before(d.until) && (d.parkedFor == 0 || !now.Before(d.probeAt())) && d.Account.allowed(now)
+	return !now.Before(d.until) && (d.parkedFor == 0 || !d.probing(now)) && d.Account.allowed(now)
 }
 
-// probeAt is from when on another exchange may ask whether it works again: once none does. By
-// the JSON wire the node may hold that, if it is a poll, and then it is not waited for longer
-// than an answer takes.
-func (d *deployment) probeAt() time.Time {
-	switch {
-	case d.probes == 0:
-		return time.Time{}
-	case d.Link || d.floor == 0:
-		return d.probed.Add(time.Hour) // by which time it has long come back
-	}
-	return d.probed.Add(idleAge(d.floor))
+// probing reports whether an exchange asks whether it works again. A poll that the node may
+// hold for that is not waited for, once.
+func (d *deployment) probing(now time.Time) bool {
+	return d.probes > 1 || d.probes == 1 && (d.asked.IsZero() || now.Before(d.askedUntil()))
 }
+
+// askedUntil is by when a poll comes back that is not held.
+func (d *deployment) askedUntil() time.Time { return d.asked.Add(idleAge(d.floor)) }
 
 // score is the expected time of an exchange, the worse the fuller it is, other devices
 // counted. known stands for the round trip of one that was never measured.
@@ -222,7 +218,7 @@ func shortest(ds []*deployment) (rtt time.Duration) {
 func lastResort(ds []*deployment, now time.Time, try func(*deployment) bool) *deployment {
 	var first *deployment
 	for _, d := range ds {
-		if !now.Before(d.probeAt()) && d.Account.allowed(now) && !now.Before(d.retryAt()) && (first == nil || d.retryAt().Before(first.retryAt())) {
+		if !d.probing(now) && d.Account.allowed(now) && !now.Before(d.retryAt()) && (first == nil || d.retryAt().Before(first.retryAt())) {
 			first = d
 		}
 	}

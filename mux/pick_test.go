@@ -36,7 +36,7 @@ func TestPick(t *testing.T) {
 		{"ops may have the last slot", func(a, b *deployment) { a.load(9); b.load(10) }, noReserve, "a"},
 		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, noReserve, "b"},
 		{"until its time is over", func(a, b *deployment) { a.until = now; b.load(10) }, noReserve, "a"},
-		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes, a.probed = relay.Quota, 1, now; b.load(10) }, noReserve, ""},
+		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.load(10) }, noReserve, ""},
 		{"all rest: the one due first is tried", func(a, b *deployment) {
 			a.until, a.failed = now.Add(time.Hour), now.Add(-lastTry)
 			b.until, b.failed = now.Add(time.Minute), now

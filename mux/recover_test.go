@@ -92,7 +92,7 @@ func TestProbesCountNotHolds(t *testing.T) {
 	if d := pick(ds, now, noReserve, take); d != a {
 		t.Error("a hold in flight counts as a probe")
 	}
-	a.probes, a.probed = 1, now
+	a.probes = 1
 	if d := pick(ds, now, noReserve, take); d != b {
 		t.Error("nobody else is asked while one is")
 	}

@@ -68,6 +68,17 @@ func (l *loop) pickFor(f *flow, now time.Time) *deployment {
 	return l.pick(now, l.opsReserve())
 }
 
+// anyTakes reports whether a deployment does that works, or will soon.
+func (l *loop) anyTakes(f *tcpFlow, now time.Time) bool {
+	return slices.ContainsFunc(l.ds, func(d *deployment) bool {
+		return l.takes(d, f) && d.until.Sub(now) < takerRest && d.Account.allowed(now)
+	})
+}
+
+// takerRest is for how long one may still rest: until then what waits for it goes to the others,
+// in vain, again and again.
+const takerRest = 5 * time.Second
+
 // takes reports whether d is not known to refuse a body that has only what f has on its way.
 func (l *loop) takes(d *deployment, f *tcpFlow) bool {
 	return d.body.learned == 0 || l.alone(f, d) <= d.body.learned
@@ -161,6 +172,9 @@ func (l *loop) addCloses(x *exchange, room int) {
 func (l *loop) sendPolls(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	x.poll = true
+	if x.probe && d.floor > 0 {
+		d.asked = now
+	}
 	for len(x.ops) < l.most(x) {
 		f := l.nextPoll()
 		if f == nil || f.kind == wire.Data && f.pollAt.After(now) {
@@ -218,7 +232,7 @@ func (l *loop) begin(d *deployment, now time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.d, x.began = d, now
 	if x.probe = d.parkedFor != 0; x.probe {
-		d.probes, d.probed = d.probes+1, now
+		d.probes, d.asked = d.probes+1, time.Time{}
 	}
 	return x
 }

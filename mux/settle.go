@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"slices"
 	"time"
 
 	"relaymux/mux/wire"
@@ -200,7 +199,7 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && !slices.ContainsFunc(l.ds, func(d *deployment) bool { return l.takes(d, f) }):
+	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && !l.anyTakes(f, now):
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return

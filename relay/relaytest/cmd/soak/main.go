@@ -87,6 +87,11 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.logs != "" {
+		if err := os.MkdirAll(o.logs, 0o755); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintf(out, "seed %d, %v\n", o.seed, o.time)
 	w := &world{dir: dir, bin: o.bin, logs: o.logs, rnd: rand.New(rand.NewPCG(o.seed, 0))}
 	defer w.close()

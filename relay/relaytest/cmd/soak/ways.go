@@ -280,7 +280,7 @@ func (w *world) log(name string) io.Writer {
 	}
 	f, err := os.Create(filepath.Join(w.logs, name+".log"))
 	if err != nil {
-		return nil // the flag has been checked
+		return nil // the directory has been made
 	}
 	return f
 }
