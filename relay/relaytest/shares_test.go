@@ -119,13 +119,13 @@ func TestSlots_UploadBesideWords(t *testing.T) {
 					}
 				}))
 				go func() { _, _ = io.Copy(big, noise(1, 1<<34)) }()
-				inHalfAMinute := func() int64 {
+				inAWhile := func() int64 {
 					before := came.Load()
-					time.Sleep(30 * time.Second)
+					time.Sleep(15 * time.Second)
 					return came.Load() - before
 				}
-				inHalfAMinute() // it gets going
-				alone := inHalfAMinute()
+				inAWhile() // it gets going
+				alone := inAWhile()
 				echo := s.serve(t, Echo)
 				for range 5 {
 					c := open(t, s.Connect, echo)
@@ -138,7 +138,7 @@ func TestSlots_UploadBesideWords(t *testing.T) {
 						}
 					}()
 				}
-				beside := inHalfAMinute()
+				beside := inAWhile()
 				t.Logf("%d MB alone, %d MB beside words", alone>>20, beside>>20)
 				if beside < alone*2/5 {
 					t.Errorf("%d MB alone, %d MB beside words", alone>>20, beside>>20)
