@@ -183,7 +183,7 @@ func (l *loop) consider(f *flow) {
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
 	for l.count > 0 && !l.readyAt().After(time.Now()) {
-		d := l.pickFor(l.nextReady(), now)
+		d := l.pick(now, l.opsReserve())
 		if d == nil {
 			break
 		}

@@ -1,7 +1,6 @@
 package mux
 
 import (
-	"slices"
 	"time"
 
 	"relaymux/mux/wire"
@@ -54,34 +53,6 @@ func (l *loop) sendOps(d *deployment, now time.Time) {
 	}
 	l.addCloses(x, room)
 	l.send(x)
-}
-
-// pickFor is pick for a batch that f's op begins. What must go out exactly as it was goes by
-// a deployment that takes so much, if one works.
-func (l *loop) pickFor(f *flow, now time.Time) *deployment {
-	if s, ok := f.side.(*Stream); ok && s.fl.resend && s.fl.doubt {
-		ds := slices.DeleteFunc(slices.Clone(l.ds), func(d *deployment) bool { return !l.takes(d, &s.fl) })
-		if anyUsable(ds, now) {
-			return pick(ds, now, l.opsReserve(), func(d *deployment) bool { return d.Account.take(now) })
-		}
-	}
-	return l.pick(now, l.opsReserve())
-}
-
-// anyTakes reports whether a deployment does that works, or will soon.
-func (l *loop) anyTakes(f *tcpFlow, now time.Time) bool {
-	return slices.ContainsFunc(l.ds, func(d *deployment) bool {
-		return l.takes(d, f) && d.until.Sub(now) < takerRest && d.Account.allowed(now)
-	})
-}
-
-// takerRest is for how long one may still rest: until then what waits for it goes to the others,
-// in vain, again and again.
-const takerRest = 5 * time.Second
-
-// takes reports whether d is not known to refuse a body that has only what f has on its way.
-func (l *loop) takes(d *deployment, f *tcpFlow) bool {
-	return d.body.learned == 0 || l.alone(f, d) <= d.body.learned
 }
 
 // pollSize is about what a poll takes of a body, with a sid of our node's.

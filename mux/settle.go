@@ -199,7 +199,7 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && !l.anyTakes(f, now):
+	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && l.alone(f, x.d) > x.d.body.learned:
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return

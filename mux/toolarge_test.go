@@ -80,7 +80,7 @@ func (n *fakeNode) refuseAbove(limit int) func(int, []wire.Op) (before, after *r
 func TestTooLargeNeverGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMux(t, Config{}, 8, newFakeNode(t))
-		l := &loop{m: m, ds: m.loop.ds}
+		l := &loop{m: m}
 		d := testDeployment("d", 8)
 		d.Stats = m.loop.ds[0].Stats
 		for _, c := range []struct{ body, want int }{
@@ -154,7 +154,7 @@ func TestTooLargePollLeavesUpload(t *testing.T) {
 			s.fl.flight, s.fl.flightLen = []*buf.Buf{b}, len(b.B)
 			s.out.held = len(b.B)
 			x := &exchange{d: m.loop.ds[0], bodyLen: size, failure: lost(relay.TooLarge, true)}
-			l := &loop{m: m, ds: m.loop.ds}
+			l := &loop{m: m}
 			l.lost(s, &wire.Op{Kind: wire.Data}, &outcome{poll: true}, x)
 			if len(s.fl.flight) != 1 || s.fl.flightLen != len(b.B) || s.out.bytes != 0 {
 				t.Errorf("body of %d: %d bytes are in flight, %d in the outbox", size, s.fl.flightLen, s.out.bytes)
@@ -203,7 +203,7 @@ func TestTooLargeAfterLoss(t *testing.T) {
 func TestTooLargeLeavesDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMux(t, Config{}, 8, newFakeNode(t))
-		l := &loop{m: m, ds: m.loop.ds}
+		l := &loop{m: m}
 		d := m.loop.ds[0]
 		for size, lives := range map[int]bool{100_000: true, 149_000: true, 160_000: false} {
 			d.body = ceiling{learned: 200_000}

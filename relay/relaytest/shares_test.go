@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,31 +188,4 @@ func TestSlots_DownloadBesideIdle(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestDoubtFindsItsWay: an upload that must go again as it was, and of which one relay is known to
-// refuse so much, goes by the other. Nothing is reset.
-func TestDoubtFindsItsWay(t *testing.T) {
-	const size, uploads = 2 << 20, 10
-	virtual(t, StackConfig{Workers: 2}, func(t *testing.T, s *Stack) {
-		came := make(chan arrival, uploads)
-		sink := s.serve(t, func(c net.Conn) { _, _ = io.WriteString(c, "!"); came <- arrive(c) })
-		var conns []net.Conn
-		for range uploads {
-			c := open(t, s.Connect, sink)
-			_, _ = io.ReadFull(c, make([]byte, 1))
-			conns = append(conns, c)
-		}
-		s.Relay.Set(func(k *Knobs) { k.LoseAfter = 3 }, "w0")
-		s.Relay.Set(func(k *Knobs) { k.MaxBody = 200 << 10 }, "w1")
-		var all sync.WaitGroup
-		for _, c := range conns {
-			all.Go(func() { within(t, c, 20*time.Minute); _ = send(c, 5, size) })
-		}
-		all.Wait()
-		for range conns {
-			a := <-came
-			a.want(t, "the target", 5, size)
-		}
-	})
 }
