@@ -147,7 +147,7 @@ func (l *linkLoop) beginPipe(now time.Time) {
 	var d *deployment
 	for _, e := range l.ds {
 		w := &e.line
-		if w.pipes(e) && e.usable(now) && e.parkedFor == 0 && e.Account.free(now) > 1 && !now.Before(w.pipeAt) &&
+		if w.pipes(e) && e.usable(now) && e.parkedFor == 0 && e.Account.free() > 1 && !now.Before(w.pipeAt) &&
 			(d == nil || w.least > 0 && (w.least < d.line.least || d.line.least == 0)) {
 			d = e
 		}

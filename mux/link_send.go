@@ -339,7 +339,7 @@ func (l *linkLoop) hold(d *deployment, now time.Time) time.Duration {
 // spares reports whether more than reserve slots stay free beside one of d's.
 func (l *linkLoop) spares(d *deployment, now time.Time, reserve func(*deployment) int) bool {
 	for _, e := range l.ds {
-		free := e.Account.free(now) - reserve(e)
+		free := e.Account.free() - reserve(e)
 		if e.Account == d.Account {
 			free--
 		}

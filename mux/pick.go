@@ -58,17 +58,13 @@ func Tag(label string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// take takes a slot, if one is free.
-func (a *Account) take(now time.Time) bool { return a.free(now) > 0 && a.sem.TryAcquire(1) }
-
-// free is how many more exchanges it could take: none if its quota has been said to be
-// used up.
-func (a *Account) free(now time.Time) int {
-	if !a.allowed(now) {
-		return 0
-	}
-	return a.most() - int(a.inFlight.Load())
+// take takes a slot, if one is free and the quota has not been said to be used up.
+func (a *Account) take(now time.Time) bool {
+	return a.allowed(now) && a.free() > 0 && a.sem.TryAcquire(1)
 }
+
+// free is how many more exchanges it has slots for. Whether it may be used at all, usable says.
+func (a *Account) free() int { return a.most() - int(a.inFlight.Load()) }
 
 // allowed reports whether its quota has not been said to be used up.
 func (a *Account) allowed(now time.Time) bool { return a.Quota == nil || a.Quota.Allowed(now) }
@@ -183,7 +179,7 @@ func pick(ds []*deployment, now time.Time, reserve func(*deployment) int, try fu
 				continue
 			}
 			someUsable = true
-			if d.Account.free(now) > reserve(d) && (best == nil || d.better(best, known)) {
+			if d.Account.free() > reserve(d) && (best == nil || d.better(best, known)) {
 				best = d
 			}
 		}

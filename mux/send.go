@@ -66,7 +66,7 @@ func (l *loop) takeAlong(x *exchange, now time.Time) int {
 		return 0
 	}
 	for _, d := range l.ds {
-		free := d.Account.free(now)
+		free := d.Account.free()
 		if d.Account == x.d.Account {
 			free-- // x has taken it
 		}
