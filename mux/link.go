@@ -103,7 +103,8 @@ type linkLoop struct {
 	walls        time.Time // the wall clock, and
 	monos        time.Time // the other, when they were looked at last
 
-	resting atomic.Bool // no deployment works: for Mux.laneOf
+	resting atomic.Bool // no deployment works: for Mux.laneOf,
+	missed  atomic.Bool // which has sent a flow elsewhere for that
 	timer   *time.Timer
 	closing bool
 	told    bool // closing: the node has been told

@@ -28,7 +28,7 @@ func (l *linkLoop) shakeHands(now time.Time) {
 	}
 	d := l.claims
 	l.claims = nil
-	if d == nil || !d.usable(now) || !d.Account.take(now) {
+	if d == nil || !d.usable(now) || !d.take() {
 		if d = l.pick(now, noReserve); d == nil {
 			return
 		}

@@ -10,17 +10,16 @@ import (
 
 // pick chooses a deployment and takes a slot of its account.
 func (l *linkLoop) pick(now time.Time, reserve func(*deployment) int) *deployment {
-	take := func(d *deployment) bool { return d.Account.take(now) }
 	if l.avoid != nil {
 		others := slices.DeleteFunc(slices.Clone(l.ds), func(d *deployment) bool { return d.Account == l.avoid })
 		l.avoid = nil
 		if anyUsable(others, now) {
-			if d := pick(others, now, reserve, take); d != nil {
+			if d := pick(others, now, reserve, (*deployment).take); d != nil {
 				return d
 			}
 		}
 	}
-	return pick(l.ds, now, reserve, take)
+	return pick(l.ds, now, reserve, (*deployment).take)
 }
 
 func anyUsable(ds []*deployment, now time.Time) bool {
@@ -192,6 +191,7 @@ func (l *linkLoop) arm(now time.Time) {
 	for _, d := range l.ds {
 		due(d.retryAt())
 		due(d.until)
+		due(d.Account.restsUntil(now))
 	}
 	if l.conn != nil {
 		if l.conn.HasData() {

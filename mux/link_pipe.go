@@ -152,7 +152,7 @@ func (l *linkLoop) beginPipe(now time.Time) {
 			d = e
 		}
 	}
-	if d == nil || !d.Account.take(now) {
+	if d == nil || !d.take() {
 		l.pipeAt = now.Add(pipeLook)
 		return
 	}

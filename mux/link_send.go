@@ -162,11 +162,18 @@ func (l *linkLoop) fire(now time.Time) {
 		}
 	}
 	for l.asks(now) && !l.pollAt.After(soon) {
-		d := l.pick(now, holdReserve)
+		d := l.pick(now, holdReserve(l.ds, now, 0))
 		if d == nil {
 			break
 		}
 		l.send(d, now)
+	}
+	// Whether one works again somebody who has no way but the link finds out, or this.
+	if l.resting.Load() && l.missed.Load() && anyUsable(l.ds, now) {
+		if d := l.pick(now, noReserve); d != nil {
+			l.missed.Store(false)
+			l.send(d, now)
+		}
 	}
 }
 
@@ -236,7 +243,7 @@ func (l *linkLoop) restAt() (at time.Time, due bool) {
 func (l *linkLoop) upReserve() func(*deployment) int {
 	for _, x := range l.inFlight {
 		if x.up > heavySize && !x.heard {
-			return holdReserve
+			return holdReserve(l.ds, time.Now(), 0)
 		}
 	}
 	return noReserve
@@ -325,29 +332,17 @@ const pushesFor = 30 * time.Second
 func (l *linkLoop) hold(d *deployment, now time.Time) time.Duration {
 	reserve := noReserve
 	if l.conn.Unsent() > heavySize {
-		reserve = holdReserve
+		reserve = holdReserve(l.ds, now, -1)
 	}
 	switch {
-	case l.spares(d, now, reserve):
+	case l.resting.Load(): // it only asks whether d works again
+		return 0
+	case spares(l.ds, now, d, reserve):
 		return d.line.hold
 	case l.expecting > 0:
 		return writeWait
 	}
 	return 0
-}
-
-// spares reports whether more than reserve slots stay free beside one of d's.
-func (l *linkLoop) spares(d *deployment, now time.Time, reserve func(*deployment) int) bool {
-	for _, e := range l.ds {
-		free := e.Account.free() - reserve(e)
-		if e.Account == d.Account {
-			free--
-		}
-		if free > 0 && e.usable(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // writeWait is how long the answer to a request is waited for where nothing can be

@@ -26,6 +26,8 @@ type loop struct {
 	linger  fifo[place] // the same, of a UDP flow that was hardly used; goes with others or not at all
 	stall   fifo[place] // wants nothing; the node must not take that for its end
 
+	large []*Stream // stand beside that in any of these; their uploads wait for some relays (toolarge.go)
+
 	count   int       // flows that stand in ready and packets
 	streams int       // of these, the TCP ones
 	odd     bool      // the next op is of a UDP flow, if both are there
@@ -182,8 +184,9 @@ func (l *loop) consider(f *flow) {
 // fire sends what should go now.
 func (l *loop) fire(now time.Time) {
 	l.expire(now)
+	l.sendLarge(now)
 	for l.count > 0 && !l.readyAt().After(time.Now()) {
-		d := l.pick(now, l.opsReserve())
+		d := l.pick(now, l.opsReserve(now))
 		if d == nil {
 			break
 		}
@@ -216,35 +219,9 @@ func (l *loop) showSigns(now time.Time) {
 	}
 }
 
-func noReserve(*deployment) int { return 0 }
-
-// opsReserve is what a batch of ops leaves to others: nothing if it has any of
-// a TCP flow; as much as polls do if it has datagrams only, so that a flood of
-// those does not delay a keystroke by a round trip.
-func (l *loop) opsReserve() func(*deployment) int {
-	if l.streams > 0 {
-		return noReserve
-	}
-	return holdReserve
-}
-
-// holdReserve is what polls leave of a deployment's slots to ops that should
-// not wait: a fifth, at least one, unless there is only one in all. It goes by what other
-// devices leave, for a fifth of all may be more than that: no poll would ever go.
-func holdReserve(d *deployment) int { return reserveOf(d.Account.most()) }
-
-// reserveOf is what is left free of so many slots.
-func reserveOf(slots int) int {
-	if slots == 1 {
-		return 0
-	}
-	return max(1, slots/5)
-}
-
-// pick chooses a deployment and takes a slot of its account, which may have none
-// left because other deployments share it.
+// pick chooses a deployment and takes a slot of its account.
 func (l *loop) pick(now time.Time, reserve func(*deployment) int) *deployment {
-	return pick(l.ds, now, reserve, func(d *deployment) bool { return d.Account.take(now) })
+	return pick(l.ds, now, reserve, (*deployment).take)
 }
 
 // nextReady is the flow whose op is next, or nil: TCP and UDP take turns, however
@@ -375,10 +352,14 @@ func (l *loop) arm(now time.Time) {
 	if f := l.front(&l.stall); f != nil {
 		due(f.since.Add(signEvery))
 	}
-	if l.ready.len()+l.packets.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
+	for _, s := range l.large {
+		due(s.fl.large.Add(grace))
+	}
+	if len(l.large)+l.ready.len()+l.packets.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
 		for _, d := range l.ds {
 			due(d.retryAt())
 			due(d.until)
+			due(d.Account.restsUntil(now))
 			if !d.asked.IsZero() {
 				due(d.askedUntil())
 			}

@@ -180,7 +180,11 @@ func sumOf(ds []*deployment, of func(*Account) int) (n int) {
 // laneOf is where a new flow goes: by the link if a deployment carries it, unless all
 // those rest and there are others.
 func (m *Mux) laneOf() *lane {
-	if m.link == nil || m.link.lane.ways.Load() == 0 || m.link.resting.Load() && m.loop.lane.ways.Load() > 0 {
+	switch {
+	case m.link == nil || m.link.lane.ways.Load() == 0:
+		return m.loop.lane
+	case m.link.resting.Load() && m.loop.lane.ways.Load() > 0:
+		m.link.missed.Store(true)
 		return m.loop.lane
 	}
 	return m.link.lane

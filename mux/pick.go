@@ -58,16 +58,19 @@ func Tag(label string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// take takes a slot, if one is free and the quota has not been said to be used up.
-func (a *Account) take(now time.Time) bool {
-	return a.allowed(now) && a.free() > 0 && a.sem.TryAcquire(1)
-}
-
-// free is how many more exchanges it has slots for. Whether it may be used at all, usable says.
+// free is how many more exchanges it has slots for.
 func (a *Account) free() int { return a.most() - int(a.inFlight.Load()) }
 
 // allowed reports whether its quota has not been said to be used up.
 func (a *Account) allowed(now time.Time) bool { return a.Quota == nil || a.Quota.Allowed(now) }
+
+// restsUntil is when it may be used again, now if it may.
+func (a *Account) restsUntil(now time.Time) time.Time {
+	if a.Quota == nil {
+		return now
+	}
+	return now.Add(a.Quota.Rests(now))
+}
 
 // most is how many slots it has, less what other devices take of them.
 func (a *Account) most() int {
@@ -104,7 +107,7 @@ type deployment struct {
 	Deployment
 	inFlight int
 	probes   int           // of which ask whether it works again,
-	asked    time.Time     // when the latest of these began if it is a poll, which the node may hold
+	asked    time.Time     // when the latest of these began if it is a poll of the JSON wire, which the node may hold
 	rtt      time.Duration // average of exchanges that are no polls; 0: not measured
 	floor    time.Duration // about the shortest of late, polls included
 	ours     bool          // a RESULT with "off" came: larger bodies, two ops a flow
@@ -132,6 +135,9 @@ type deployment struct {
 	refused bool // the node wants no link by it, in whichever form: the latest handshake said so
 	proven  bool // one that went as it is was answered: who refuses others refuses them for something else
 }
+
+// take takes a slot of its account, if one is free: other deployments may share it.
+func (d *deployment) take() bool { return d.Account.free() > 0 && d.Account.sem.TryAcquire(1) }
 
 // usable reports whether it may be picked: not cooling down; after a cool-down with one
 // exchange at a time, until one comes back well; and as long as its account has something

@@ -18,42 +18,47 @@ func take(*deployment) bool { return true }
 
 func TestPick(t *testing.T) {
 	now := time.Unix(1000, 0)
-	type ds = []*deployment
+	ofOne := func(a, b *deployment) { a.Account, b.Account = NewAccount(1, ""), NewAccount(1, "") }
 	for _, c := range []struct {
-		name    string
-		set     func(a, b *deployment)
-		reserve func(*deployment) int
-		want    string
+		name string
+		set  func(a, b *deployment)
+		poll bool
+		want string
 	}{
-		{"the faster", func(a, b *deployment) { a.rtt, b.rtt = 2*time.Second, time.Second }, noReserve, "b"},
-		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.load(1) }, noReserve, "b"},
-		{"one that was never measured, when the other is busy", func(a, b *deployment) { a.rtt = time.Second; a.load(1) }, noReserve, "b"},
-		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.load(10) }, noReserve, "b"},
-		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.load(9) }, noReserve, "a"},
-		{"both full", func(a, b *deployment) { a.load(10); b.load(10) }, noReserve, ""},
-		{"polls leave a fifth: 8 of 10 used", func(a, b *deployment) { a.load(8); b.load(10) }, holdReserve, ""},
-		{"polls leave a fifth: 7 of 10 used", func(a, b *deployment) { a.load(7); b.load(10) }, holdReserve, "a"},
-		{"ops may have the last slot", func(a, b *deployment) { a.load(9); b.load(10) }, noReserve, "a"},
-		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, noReserve, "b"},
-		{"until its time is over", func(a, b *deployment) { a.until = now; b.load(10) }, noReserve, "a"},
-		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.load(10) }, noReserve, ""},
+		{"the faster", func(a, b *deployment) { a.rtt, b.rtt = 2*time.Second, time.Second }, false, "b"},
+		{"the emptier of equals", func(a, b *deployment) { a.rtt, b.rtt = time.Second, time.Second; a.load(1) }, false, "b"},
+		{"one that was never measured, when the other is busy", func(a, b *deployment) { a.rtt = time.Second; a.load(1) }, false, "b"},
+		{"a full one is out", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 9*time.Second; a.load(10) }, false, "b"},
+		{"the faster until it is twice as loaded", func(a, b *deployment) { a.rtt, b.rtt = time.Second, 3*time.Second; a.load(9) }, false, "a"},
+		{"both full", func(a, b *deployment) { a.load(10); b.load(10) }, false, ""},
+		{"polls leave a fifth: 8 of 10 used", func(a, b *deployment) { a.load(8); b.load(10) }, true, ""},
+		{"polls leave a fifth: 7 of 10 used", func(a, b *deployment) { a.load(7); b.load(10) }, true, "a"},
+		{"nor do they take the last slot of several accounts of one", func(a, b *deployment) { ofOne(a, b); a.load(1) }, true, ""},
+		{"but if there is only one", func(a, b *deployment) { ofOne(a, b); b.until = now.Add(time.Second) }, true, "a"},
+		{"ops may have the last slot", func(a, b *deployment) { a.load(9); b.load(10) }, false, "a"},
+		{"one that rests is out", func(a, b *deployment) { a.until = now.Add(time.Second) }, false, "b"},
+		{"until its time is over", func(a, b *deployment) { a.until = now; b.load(10) }, false, "a"},
+		{"then one probe at a time", func(a, b *deployment) { a.parkedFor, a.probes = relay.Quota, 1; b.load(10) }, false, ""},
 		{"all rest: the one due first is tried", func(a, b *deployment) {
 			a.until, a.failed = now.Add(time.Hour), now.Add(-lastTry)
 			b.until, b.failed = now.Add(time.Minute), now
-		}, noReserve, "a"},
+		}, false, "a"},
 		{"all rest and were tried just now", func(a, b *deployment) {
 			a.until, a.failed = now.Add(time.Hour), now
 			b.until, b.failed = now.Add(time.Minute), now
-		}, noReserve, ""},
+		}, false, ""},
 		{"all rest, one because its relay said so", func(a, b *deployment) {
 			a.until, a.failed, a.mandated = now.Add(time.Minute), now.Add(-lastTryMandated+1), true
 			b.until, b.failed, b.mandated = now.Add(time.Hour), now.Add(-lastTryMandated), true
-		}, noReserve, "b"},
+		}, false, "b"},
 	} {
 		a, b := testDeployment("a", 10), testDeployment("b", 10)
 		c.set(a, b)
-		got := ""
-		if d := pick(ds{a, b}, now, c.reserve, take); d != nil {
+		ds, reserve, got := []*deployment{a, b}, noReserve, ""
+		if c.poll {
+			reserve = holdReserve(ds, now, 0)
+		}
+		if d := pick(ds, now, reserve, take); d != nil {
 			got = d.Name
 		}
 		if got != c.want {
@@ -76,7 +81,8 @@ func TestScoreWithOthers(t *testing.T) {
 
 func TestHoldReserve(t *testing.T) {
 	for slots, want := range map[int]int{1: 0, 2: 1, 5: 1, 10: 2, 30: 6} {
-		if got := holdReserve(testDeployment("d", slots)); got != want {
+		d := testDeployment("d", slots)
+		if got := holdReserve([]*deployment{d}, time.Now(), 0)(d); got != want {
 			t.Errorf("%d slots: %d", slots, got)
 		}
 	}

@@ -97,21 +97,6 @@ func pollMax(window int, free int64) int {
 func idleAge(rtt time.Duration) time.Duration { return max(2*rtt, time.Second) }
 
 // maxHolds is how many exchanges may be held by polls, of all the slots there
-// are: half, and never the last one. Flows beyond that wait, and share the
+// are: half, and not the last one of several. Flows beyond that wait, and share the
 // next poll that goes out.
 func maxHolds(slots int) int { return max(1, min(slots/2, slots-1)) }
-
-// pollReserve is holdReserve, less the slot that the next poll has come back by relieving a hold.
-func (l *loop) pollReserve(now time.Time) func(*deployment) int {
-	for _, h := range l.heldNow {
-		if !h.adopted && now.Sub(h.began) >= l.adoptAge() && len(h.flows) < l.pacing.maxOps && h.oursOnly() {
-			return func(d *deployment) int {
-				if d.Account != h.d.Account {
-					return holdReserve(d)
-				}
-				return max(0, holdReserve(d)-1)
-			}
-		}
-	}
-	return holdReserve
-}

@@ -65,14 +65,8 @@ func (l *loop) takeAlong(x *exchange, now time.Time) int {
 	if x.probe || !l.pollDue(now) {
 		return 0
 	}
-	for _, d := range l.ds {
-		free := d.Account.free()
-		if d.Account == x.d.Account {
-			free-- // x has taken it
-		}
-		if d.usable(now) && free > holdReserve(d) {
-			return 0
-		}
+	if spares(l.ds, now, x.d, holdReserve(l.ds, now, -1)) {
+		return 0
 	}
 	return l.polls.due(now, l.most(x)/2)
 }
@@ -143,22 +137,25 @@ func (l *loop) addCloses(x *exchange, room int) {
 func (l *loop) sendPolls(d *deployment, now time.Time) {
 	x := l.begin(d, now)
 	x.poll = true
-	if x.probe && d.floor > 0 {
-		d.asked = now
+	l.addPolls(x, func(f *flow) bool { return !f.pollAt.After(now) })
+	if !x.probe {
+		l.adopt(x, now)
 	}
+	l.addPolls(x, func(f *flow) bool { return f.kind != wire.Data })
+	l.addCloses(x, l.bodyLimit(d, now))
+	l.send(x)
+}
+
+// addPolls adds those that are next, as long as they may.
+func (l *loop) addPolls(x *exchange, may func(*flow) bool) {
 	for len(x.ops) < l.most(x) {
 		f := l.nextPoll()
-		if f == nil || f.kind == wire.Data && f.pollAt.After(now) {
-			break
+		if f == nil || !may(f) {
+			return
 		}
 		l.leave(f)
 		l.addPoll(x, f)
 	}
-	if !x.probe {
-		l.adopt(x, now)
-	}
-	l.addCloses(x, l.bodyLimit(d, now))
-	l.send(x)
 }
 
 func (l *loop) addPoll(x *exchange, f *flow) *wire.Op {
@@ -173,10 +170,10 @@ func (l *loop) addPoll(x *exchange, f *flow) *wire.Op {
 // of ours then answers those at once, for nobody listens there any more. So
 // all idle flows end up in one exchange, however they came to be.
 func (l *loop) adopt(x *exchange, now time.Time) {
-	age := l.adoptAge()
+	by := now.Add(-l.adoptAge())
 	for _, h := range l.heldNow {
 		room := l.pacing.maxOps - len(x.ops)
-		if h.adopted || now.Sub(h.began) < age || len(h.flows) > room || !h.oursOnly() {
+		if !h.adoptable(by) || len(h.flows) > room {
 			continue
 		}
 		h.adopted = true
@@ -186,6 +183,11 @@ func (l *loop) adopt(x *exchange, now time.Time) {
 			}
 		}
 	}
+}
+
+// adoptable reports whether h is held for nobody else yet, since then at least.
+func (h *exchange) adoptable(since time.Time) bool {
+	return !h.adopted && !h.began.After(since) && h.oursOnly()
 }
 
 // oursOnly reports whether all flows of x are at nodes of ours.
@@ -203,7 +205,7 @@ func (l *loop) begin(d *deployment, now time.Time) *exchange {
 	x := exchanges.Get().(*exchange)
 	x.d, x.began = d, now
 	if x.probe = d.parkedFor != 0; x.probe {
-		d.probes, d.asked = d.probes+1, time.Time{}
+		d.probes++
 	}
 	return x
 }
@@ -216,6 +218,12 @@ func (l *loop) send(x *exchange) {
 		}
 		x.free()
 		return
+	}
+	if x.probe {
+		x.d.asked = time.Time{}
+		if x.poll && x.d.floor > 0 {
+			x.d.asked = x.began
+		}
 	}
 	x.d.body.sent(x.bodyMost(), x.began)
 	l.number++

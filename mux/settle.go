@@ -169,44 +169,9 @@ func (l *loop) lost(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		f.resend = f.resend || !o.poll
 		f.doubt = f.doubt || !o.poll && !safe
 		f.pollAt = now
+		l.weigh(s, now)
 		l.m.stats.Resent.Add(1)
 	default:
 		l.fail(&f.flow, ErrLost)
 	}
-}
-
-// bodyLeast is the smallest body that is tried with a relay that refuses larger
-// ones. Who refuses that refuses everything.
-const bodyLeast = 64 << 10
-
-// alone is how many bytes a body has at d that has only what f has on its way.
-func (l *loop) alone(f *tcpFlow, d *deployment) int {
-	return wire.BatchLen(d.Key.Reveal()) + wire.OpFrame + len(f.sid) + wire.Base64Len(f.flightLen)
-}
-
-// tooLarge settles an op whose body the relay refused for its size: what it took
-// along goes back, and out again in smaller bodies (judge has learned that).
-func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
-	f := &s.fl
-	if f.state == opening {
-		f.state = fresh
-	}
-	now := time.Now()
-	switch {
-	case o.poll && now.Sub(f.failing) < grace:
-		f.pollAt = now.Add(time.Second) // a poll is as small as it can be
-		return
-	case o.poll:
-		l.fail(&f.flow, l.down())
-		return
-	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && l.alone(f, x.d) > x.d.body.learned:
-		s.landed()
-		l.fail(&f.flow, l.down())
-		return
-	case f.doubt:
-		f.resend = true // as it was: it is not what was too large
-	default:
-		s.unload()
-	}
-	l.m.stats.Resent.Add(1)
 }

@@ -203,8 +203,8 @@ func TestTooLargeAfterLoss(t *testing.T) {
 func TestTooLargeLeavesDoubt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMux(t, Config{}, 8, newFakeNode(t))
-		l := &loop{m: m}
 		d := m.loop.ds[0]
+		l := &loop{m: m, ds: []*deployment{d}}
 		for size, lives := range map[int]bool{100_000: true, 149_000: true, 160_000: false} {
 			d.body = ceiling{learned: 200_000}
 			s := m.Open("h", 80)

@@ -52,6 +52,80 @@ func TestHostile72_LastResort(t *testing.T) {
 	}
 }
 
+// TestHostile72_AgainSoon: a connection is opened shortly before an account may be used again
+// whose quota was used up. It waits for that, and not beyond it.
+func TestHostile72_AgainSoon(t *testing.T) {
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Link: wire == "link", Scripts: 1, Confirmed: true, Mux: counted}, func(t *testing.T, s *Stack) {
+				echo := s.serve(t, Echo)
+				open(t, s.Connect, echo).Close()
+				time.Sleep(20 * time.Second)
+				s.Relay.Set(func(k *Knobs) { k.QuotaPage = true })
+				if _, err := s.Connect(t.Context(), echo); err == nil {
+					t.Error("connected")
+				}
+				s.Relay.Set(func(k *Knobs) { k.QuotaPage = false })
+				time.Sleep(s.settings.Deployments[0].Account.Quota.Rests(time.Now()) - 20*time.Second)
+				if took := elapsed(func() { open(t, s.Connect, echo) }); took < 20*time.Second || took > 25*time.Second {
+					t.Errorf("connected after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestLinkAgain: all that carries the link was out of order for a while, and nobody needed it.
+// Connections do not go by the JSON wire for ever.
+func TestLinkAgain(t *testing.T) {
+	beside := func(c *mux.Config) { c.Deployments[1].Link = false }
+	virtual(t, StackConfig{Link: true, Scripts: 2, Mux: beside}, func(t *testing.T, s *Stack) {
+		echo := s.serve(t, Echo)
+		open(t, s.Connect, echo).Close()
+		time.Sleep(2 * time.Minute)
+		put(t, associate(t, s), crowdAddr(1), make([]byte, 100))
+		time.Sleep(3 * time.Second)
+		s.Relay.Set(func(k *Knobs) { k.Status = 502 }, "d0")
+		time.Sleep(3 * time.Minute)
+		s.Relay.Set(func(k *Knobs) { k.Status = 0 }, "d0")
+		time.Sleep(30 * time.Minute)
+		ask(t, open(t, s.Connect, echo), "by the other")
+		time.Sleep(time.Minute)
+		s.Relay.Set(func(k *Knobs) { k.Status = 502 }, "d1")
+		ask(t, open(t, s.Connect, echo), "by the link")
+	})
+}
+
+// TestLargeInDoubt: an upload whose answer was lost has to go again as it was, and one of two
+// relays does not take that. It waits for the other, and nothing is reset.
+func TestLargeInDoubt(t *testing.T) {
+	virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
+		s.warmUp(t)
+		s.Relay.Set(func(k *Knobs) { k.MaxBody = 100_000 }, "d1")
+		for range 3 {
+			upload(4<<20)(t, s)
+		}
+		for range 20 {
+			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 0 }, "d0")
+			came := make(chan int64, 1)
+			c := open(t, s.Connect, s.serve(t, func(c net.Conn) {
+				n, _ := io.Copy(io.Discard, c)
+				came <- n
+			}))
+			within(t, c, time.Hour)
+			writeAll(t, c, "x")
+			time.Sleep(5 * time.Second)
+			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 6 }, "d0")
+			_, err := io.Copy(c, noise(1, 8<<20))
+			c.Close()
+			if n := <-came; err != nil || n != 8<<20+1 {
+				t.Errorf("%d bytes came, %v", n, err)
+			}
+		}
+	})
+}
+
 // TestSlots_IdleWithFew: where nothing can be held an idle connection is asked about ever more
 // seldom, also if there are other slots that cannot be used now, or only one more.
 func TestSlots_IdleWithFew(t *testing.T) {
@@ -75,12 +149,16 @@ func TestSlots_IdleWithFew(t *testing.T) {
 // TestSlots_WordsBesideUpload: what is said beside a large upload does not take as long as that.
 func TestSlots_WordsBesideUpload(t *testing.T) {
 	for _, c := range []struct {
-		wire        string
-		slots, line int
-	}{{"link", 2, 200e3}, {"link", 5, 200e3}, {"link", 30, 200e3}, {"link", 5, 2e6}, {"json", 2, 200e3}} {
+		wire  string
+		line  int
+		slots []int // of each account
+	}{
+		{"link", 200e3, []int{2}}, {"link", 200e3, []int{5}}, {"link", 200e3, []int{30}}, {"link", 2e6, []int{5}}, {"json", 200e3, []int{2}},
+		{"link", 200e3, []int{1, 1}}, {"link", 200e3, []int{1, 1, 1, 1, 1}}, {"json", 200e3, []int{1, 1}},
+	} {
 		t.Run(fmt.Sprintf("%s, %d slots, %d B per s", c.wire, c.slots, c.line), func(t *testing.T) {
 			t.Parallel()
-			virtual(t, StackConfig{Link: c.wire == "link", Scripts: 1, Slots: c.slots}, func(t *testing.T, s *Stack) {
+			virtual(t, StackConfig{Link: c.wire == "link", Scripts: len(c.slots), Mux: withAccounts(c.slots...)}, func(t *testing.T, s *Stack) {
 				s.Relay.SetLine(c.line, c.line)
 				s.warmUp(t)
 				a := open(t, s.Connect, s.serve(t, Echo))
@@ -183,6 +261,36 @@ func TestSlots_DownloadBesideIdle(t *testing.T) {
 					time.Sleep(time.Minute)
 					if took := elapsed(func() { download(3<<20)(t, s) }); took > 9*rtt/2 {
 						t.Errorf("3 MB took %v", took)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSlots_WordsBesideIdle: a word does not wait for the holds of idle connections, however many more
+// these are than one exchange asks for.
+func TestSlots_WordsBesideIdle(t *testing.T) {
+	for _, slots := range []int{2, 3, 5} {
+		t.Run(fmt.Sprint(slots), func(t *testing.T) {
+			t.Parallel()
+			virtual(t, StackConfig{Scripts: 1, Slots: slots}, func(t *testing.T, s *Stack) {
+				echo := s.serve(t, Echo)
+				x := open(t, s.Connect, echo)
+				within(t, x, time.Hour)
+				ask(t, x, "hello")
+				for range slots + 1 {
+					for range 30 {
+						c := open(t, s.Connect, echo)
+						go func() { ask(t, c, "hello") }()
+					}
+					time.Sleep(7 * time.Second)
+				}
+				time.Sleep(30 * time.Second)
+				for i := range 40 {
+					time.Sleep(time.Duration(3000+i*331) * time.Millisecond)
+					if took := ask(t, x, "word"); took > 2*rtt {
+						t.Errorf("a word took %v", took)
 					}
 				}
 			})
