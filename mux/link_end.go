@@ -166,7 +166,7 @@ func (l *linkLoop) judge(x *linkExchange, got delivery, now time.Time) {
 	}
 	d.body.passed(x.bodyLen)
 	d.worked(l.m.log, x.began, path, x.poll)
-	l.resting.Store(false)
+	l.rest(now)
 	if l.m.log.Enabled(l.m.ctx, slog.LevelDebug) {
 		l.m.log.Debug("exchange", "deployment", d.Name, "ops", x.ops, "poll", x.poll, "request_bytes", x.bodyLen,
 			"payload_bytes", got.bytes, "took", x.took.Round(time.Millisecond).String(), "held", x.held.String())

@@ -327,17 +327,16 @@ func (l *linkLoop) path(d *deployment) time.Duration {
 const pushesFor = 30 * time.Second
 
 // hold is how long the node may hold the exchange that is about to go by d: for as long
-// as an answer may take, and no longer, if it would be in the way of what is said next.
+// as an answer may take, but hardly if it would be in the way of what is said next.
 // That waits for a slot; and, behind a large upload, for one that upReserve lets it have.
 func (l *linkLoop) hold(d *deployment, now time.Time) time.Duration {
 	reserve := noReserve
 	if l.conn.Unsent() > heavySize {
 		reserve = holdReserve(l.ds, now, -1)
 	}
+	probe := l.resting.Load() && d.parkedFor != 0 // which is to tell soon that d works again
 	switch {
-	case l.resting.Load(): // it only asks whether d works again
-		return 0
-	case spares(l.ds, now, d, reserve):
+	case !probe && spares(l.ds, now, d, reserve):
 		return d.line.hold
 	case l.expecting > 0:
 		return writeWait

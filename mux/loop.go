@@ -353,7 +353,7 @@ func (l *loop) arm(now time.Time) {
 		due(f.since.Add(signEvery))
 	}
 	for _, s := range l.large {
-		due(s.fl.large.Add(grace))
+		due(s.fl.doubt.Add(grace))
 	}
 	if len(l.large)+l.ready.len()+l.packets.len()+l.polls.len()+l.abort.len()+l.lazy.len()+l.linger.len() > 0 {
 		for _, d := range l.ds {

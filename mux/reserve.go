@@ -22,8 +22,8 @@ func reserveOf(slots int) int {
 // holdReserve is what polls leave, and uploads beside others: of each account its
 // reserveOf. Those of one slot keep none each, but not even these are taken if nothing
 // would be left of all. It goes by what other devices leave, for a fifth of all may be
-// more than that: no poll would ever go. So many slots come back soon; fewer than none are
-// taken already.
+// more than that: no poll would ever go. Of all, back more slots are about to come back, or
+// if it is negative fewer are free than it seems.
 func holdReserve(ds []*deployment, now time.Time, back int) func(*deployment) int {
 	most, free := 0, back
 	for i, d := range ds {
@@ -71,11 +71,14 @@ func (l *loop) pollReserve(now time.Time) func(*deployment) int {
 	if i < 0 {
 		return holdReserve(l.ds, now, 0)
 	}
-	reserve, a := holdReserve(l.ds, now, 1), l.heldNow[i].d.Account
+	reserve, relieved, a := holdReserve(l.ds, now, 0), holdReserve(l.ds, now, 1), l.heldNow[i].d.Account
 	return func(d *deployment) int {
-		if d.Account == a && d.parkedFor == 0 { // one that only asks whether it works takes the place of none
-			return max(0, reserve(d)-1)
+		switch {
+		case d.parkedFor != 0: // it only asks whether that works, and takes the place of none
+			return reserve(d)
+		case d.Account == a:
+			return max(0, relieved(d)-1)
 		}
-		return reserve(d)
+		return relieved(d)
 	}
 }

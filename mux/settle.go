@@ -167,7 +167,9 @@ func (l *loop) lost(s *Stream, op *wire.Op, o *outcome, x *exchange) {
 		l.fail(&f.flow, l.down())
 	case (safe || f.ours) && now.Sub(f.failing) < grace:
 		f.resend = f.resend || !o.poll
-		f.doubt = f.doubt || !o.poll && !safe
+		if !o.poll && !safe && f.doubt.IsZero() {
+			f.doubt = now
+		}
 		f.pollAt = now
 		l.weigh(s, now)
 		l.m.stats.Resent.Add(1)

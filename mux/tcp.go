@@ -21,8 +21,8 @@ type tcpFlow struct {
 	flightLen int
 	flightFin bool
 	resend    bool      // the upload of flight is due again
-	doubt     bool      // and the node may have it already: it must go out exactly as it was,
-	large     time.Time // which not all relays take: since when it waits in loop.large
+	doubt     time.Time // since when the node may have it already: it must go out exactly as it was,
+	large     bool      // which not all relays take: it waits in loop.large
 	finDone   bool      // the node knows that no more comes
 	finAt     time.Time // since when it knows, or since bytes came last
 	deaf      bool      // a stock node ended the session with the target's FIN
@@ -89,7 +89,7 @@ func (f *tcpFlow) wants(v view) (q queue, over bool) {
 		return inNone, false
 	case f.deaf:
 		return inNone, v.over
-	case !f.up && alone && f.jam%2 == 0 && (f.resend || v.out > 0) && f.large.IsZero():
+	case !f.up && alone && f.jam%2 == 0 && (f.resend || v.out > 0) && !f.large:
 		return inReady, false
 	case f.up && (v.over || !f.ours || f.flightLen < interactive):
 		return inNone, false // its RESULT, or the poll that is held, brings what comes
@@ -247,7 +247,7 @@ func (s *Stream) landed() {
 		b.Release()
 		f.flight[i] = nil
 	}
-	f.flight, f.flightLen, f.doubt = f.flight[:0], 0, false
+	f.flight, f.flightLen, f.doubt = f.flight[:0], 0, time.Time{}
 	if cap(f.flight) > 16 {
 		f.flight = nil
 	}

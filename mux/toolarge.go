@@ -16,14 +16,19 @@ func (l *loop) alone(f *tcpFlow, d *deployment) int {
 	return wire.BatchLen(d.Key.Reveal()) + wire.OpFrame + len(f.sid) + wire.Base64Len(f.flightLen)
 }
 
-// takers are the deployments that may be used and are not known to refuse that.
-func (l *loop) takers(f *tcpFlow, now time.Time) (list []*deployment) {
+// takers are the deployments that may be used and are not known to refuse that; refused
+// reports whether others are.
+func (l *loop) takers(f *tcpFlow, now time.Time) (takers []*deployment, refused bool) {
 	for _, d := range l.ds {
-		if d.Account.allowed(now) && (d.body.learned == 0 || l.alone(f, d) <= d.body.learned) {
-			list = append(list, d)
+		switch {
+		case !d.Account.allowed(now):
+		case d.body.learned > 0 && l.alone(f, d) > d.body.learned:
+			refused = true
+		default:
+			takers = append(takers, d)
 		}
 	}
-	return list
+	return takers, refused
 }
 
 // tooLarge settles an op whose body the relay refused for its size: what it took
@@ -34,6 +39,7 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 		f.state = fresh
 	}
 	now := time.Now()
+	takers, _ := l.takers(f, now)
 	switch {
 	case o.poll && now.Sub(f.failing) < grace:
 		f.pollAt = now.Add(time.Second) // a poll is as small as it can be
@@ -41,11 +47,11 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 	case o.poll:
 		l.fail(&f.flow, l.down())
 		return
-	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || f.doubt && len(l.takers(f, now)) == 0:
+	case x.bodyLen <= bodyLeast || now.Sub(f.failing) >= grace || !f.doubt.IsZero() && len(takers) == 0:
 		s.landed()
 		l.fail(&f.flow, l.down())
 		return
-	case f.doubt:
+	case !f.doubt.IsZero():
 		f.resend = true // as it was: it is not what was too large, or another takes it
 		l.weigh(s, now)
 	default:
@@ -55,11 +61,14 @@ func (l *loop) tooLarge(s *Stream, o *outcome, x *exchange) {
 }
 
 // weigh has what s has on its way wait for a relay that takes it, if it has to go again
-// as it was and some do not.
+// as it was and another is known to refuse it.
 func (l *loop) weigh(s *Stream, now time.Time) {
 	f := &s.fl
-	if n := len(l.takers(f, now)); f.resend && f.doubt && f.large.IsZero() && n > 0 && n < len(l.ds) {
-		f.large = now
+	if !f.resend || f.doubt.IsZero() || f.large {
+		return
+	}
+	takers, refused := l.takers(f, now)
+	if f.large = refused && len(takers) > 0; f.large {
 		l.large = append(l.large, s)
 	}
 }
@@ -68,26 +77,28 @@ func (l *loop) weigh(s *Stream, now time.Time) {
 func (l *loop) sendLarge(now time.Time) {
 	l.large = slices.DeleteFunc(l.large, func(s *Stream) bool {
 		f := &s.fl
-		takers := l.takers(f, now)
-		switch {
-		case f.state != open:
-		case len(takers) == 0 || now.Sub(f.large) >= grace:
+		f.large = false
+		w := s.wants()
+		if w.queue != inReady {
+			return true // it has been given up, or its target takes nothing now
+		}
+		takers, _ := l.takers(f, now)
+		if len(takers) == 0 || now.Sub(f.doubt) >= grace {
 			s.landed()
 			f.resend = false
 			l.fail(&f.flow, l.down())
-		default:
-			d := pick(takers, now, noReserve, (*deployment).take)
-			if d == nil {
-				return false
-			}
-			x := l.begin(d, now)
-			op, _ := x.compose(&f.flow, l.bodyLimit(d, now)) // the first fits always
-			l.reserve(x, op, s.wants().window)
-			x.tells, x.queued = 1, now.Sub(f.large)
-			l.sent(&f.flow)
-			l.send(x)
+			return true
 		}
-		f.large = time.Time{}
+		d := pick(takers, now, noReserve, (*deployment).take)
+		if f.large = d == nil; f.large {
+			return false
+		}
+		x := l.begin(d, now)
+		op, _ := x.compose(&f.flow, l.bodyLimit(d, now)) // the first fits always
+		l.reserve(x, op, w.window)
+		x.tells, x.queued = 1, now.Sub(f.doubt)
+		l.sent(&f.flow)
+		l.send(x)
 		return true
 	})
 }

@@ -208,7 +208,7 @@ func TestTooLargeLeavesDoubt(t *testing.T) {
 		for size, lives := range map[int]bool{100_000: true, 149_000: true, 160_000: false} {
 			d.body = ceiling{learned: 200_000}
 			s := m.Open("h", 80)
-			s.fl.state, s.fl.ours, s.fl.up, s.fl.doubt = open, true, true, true
+			s.fl.state, s.fl.ours, s.fl.up, s.fl.doubt = open, true, true, time.Now()
 			b := buf.Copy(make([]byte, min(size, buf.Max)))
 			s.fl.flight, s.fl.flightLen, s.out.held = []*buf.Buf{b}, size, size
 			l.lost(s, &wire.Op{Kind: wire.Data}, &outcome{}, &exchange{d: d, bodyLen: 390_000, failure: lost(relay.TooLarge, true)})

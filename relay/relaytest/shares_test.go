@@ -76,6 +76,22 @@ func TestHostile72_AgainSoon(t *testing.T) {
 	}
 }
 
+// TestHostile72_HoldFromBefore: an exchange that began before the quota was used up comes back
+// well. For connections that can go by the JSON wire the link rests all the same.
+func TestHostile72_HoldFromBefore(t *testing.T) {
+	beside := func(c *mux.Config) { withAccounts(30, 30)(c); c.Deployments[1].Link = false }
+	virtual(t, StackConfig{Link: true, Scripts: 2, Mux: beside}, func(t *testing.T, s *Stack) {
+		echo := s.serve(t, Echo)
+		x := open(t, s.Connect, echo)
+		ask(t, x, "hello")
+		time.Sleep(time.Minute)
+		s.Relay.Set(func(k *Knobs) { k.QuotaPage = true }, "d0")
+		writeAll(t, x, "x")
+		time.Sleep(3 * time.Minute)
+		ask(t, open(t, s.Connect, echo), "by the other")
+	})
+}
+
 // TestLinkAgain: all that carries the link was out of order for a while, and nobody needed it.
 // Connections do not go by the JSON wire for ever.
 func TestLinkAgain(t *testing.T) {
@@ -97,31 +113,80 @@ func TestLinkAgain(t *testing.T) {
 	})
 }
 
+// refusing gives d1 a limit that it has shown.
+func refusing(t *testing.T, s *Stack) {
+	s.warmUp(t)
+	s.Relay.Set(func(k *Knobs) { k.MaxBody = 100_000 }, "d1")
+	for range 3 {
+		upload(4<<20)(t, s)
+	}
+}
+
+// sink opens a connection that tells how many bytes came.
+func sink(t *testing.T, s *Stack) (c net.Conn, came chan int64) {
+	came = make(chan int64, 1)
+	c = open(t, s.Connect, s.serve(t, func(c net.Conn) {
+		n, _ := io.Copy(io.Discard, c)
+		came <- n
+	}))
+	within(t, c, time.Hour)
+	writeAll(t, c, "x")
+	time.Sleep(5 * time.Second)
+	return c, came
+}
+
 // TestLargeInDoubt: an upload whose answer was lost has to go again as it was, and one of two
 // relays does not take that. It waits for the other, and nothing is reset.
 func TestLargeInDoubt(t *testing.T) {
 	virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
-		s.warmUp(t)
-		s.Relay.Set(func(k *Knobs) { k.MaxBody = 100_000 }, "d1")
-		for range 3 {
-			upload(4<<20)(t, s)
-		}
-		for range 20 {
-			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 0 }, "d0")
-			came := make(chan int64, 1)
-			c := open(t, s.Connect, s.serve(t, func(c net.Conn) {
-				n, _ := io.Copy(io.Discard, c)
-				came <- n
-			}))
-			within(t, c, time.Hour)
-			writeAll(t, c, "x")
-			time.Sleep(5 * time.Second)
+		refusing(t, s)
+		for range 12 {
+			c, came := sink(t, s)
 			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 6 }, "d0")
 			_, err := io.Copy(c, noise(1, 8<<20))
 			c.Close()
 			if n := <-came; err != nil || n != 8<<20+1 {
 				t.Errorf("%d bytes came, %v", n, err)
 			}
+			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 0 }, "d0")
+		}
+	})
+}
+
+// TestLargeInDoubt_InVain: the other does not work any more. That ends, and not late.
+func TestLargeInDoubt_InVain(t *testing.T) {
+	virtual(t, StackConfig{Scripts: 2}, func(t *testing.T, s *Stack) {
+		refusing(t, s)
+		c, _ := sink(t, s)
+		s.Relay.Set(func(k *Knobs) { k.LoseAfter = 1 }, "d0")
+		time.AfterFunc(10*time.Second, func() { s.Relay.Set(func(k *Knobs) { k.Status = 502 }, "d0") })
+		count := s.exchanges()
+		took := elapsed(func() { _, _ = io.Copy(c, noise(1, 8<<20)) })
+		if n := count(); took > 150*time.Second || n > 100 {
+			t.Errorf("reset after %v and %d exchanges", took, n)
+		}
+	})
+}
+
+// TestWordsInDoubt: what any relay takes goes again together, also if an account has no quota left.
+func TestWordsInDoubt(t *testing.T) {
+	virtual(t, StackConfig{Scripts: 2, Mux: withAccounts(30, 30)}, func(t *testing.T, s *Stack) {
+		s.settings.Deployments[1].Account.Quota.Exhausted(time.Now(), 0)
+		var cs []net.Conn
+		for range 40 {
+			c, _ := sink(t, s)
+			cs = append(cs, c)
+		}
+		s.Relay.Set(func(k *Knobs) { k.LoseAfter = 1 }, "d0")
+		for _, c := range cs {
+			writeAll(t, c, "word")
+		}
+		time.Sleep(900 * time.Millisecond) // at the half of the way it is decided
+		s.Relay.Set(func(k *Knobs) { k.LoseAfter = 0 }, "d0")
+		count := s.exchanges()
+		time.Sleep(4 * time.Second)
+		if n := count(); n > 10 {
+			t.Errorf("%d exchanges", n)
 		}
 	})
 }
