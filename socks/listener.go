@@ -106,11 +106,11 @@ func (s *Server) isClosing() bool {
 // too many, or too few descriptors for what it will ask for.
 func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
 	if fd.UsedUp(conn) {
-		conn.Close()
 		n := s.counts.short.Add(1)
 		s.short.Do(func() {
 			s.log.Warn("too few file descriptors for more connections", "refused", n, "hint", fd.Hint)
 		})
+		conn.Close()
 		return
 	}
 	buf.LimitUnsent(conn) // what nobody reads fills little, and so is soon noticed
@@ -119,11 +119,11 @@ func (s *Server) admit(conn net.Conn, via netip.AddrPort) {
 		via: via, login: s.guard.needed(),
 	}
 	if !s.gate.enter(c) {
-		conn.Close()
 		n := s.counts.refused.Add(1)
 		s.full.Do(func() {
 			s.log.Warn("too many connections", "limit", s.gate.most(), "source", c.source, "refused", n)
 		})
+		conn.Close()
 		return
 	}
 	go s.serve(c)

@@ -88,8 +88,8 @@ func (s *Server) ServeTCP(ln net.Listener) {
 			return
 		}
 		if fd.UsedUp(conn) {
-			conn.Close()
 			s.short.Do(func() { s.log.Warn("too few file descriptors for DNS connections", "hint", fd.Hint) })
+			conn.Close()
 			continue
 		}
 		c := &client{Conn: conn, source: sourceOf(conn.RemoteAddr())}
