@@ -90,27 +90,30 @@ func (l *loader) failSyntax(err error) {
 	if pe, ok := errors.AsType[toml.ParseError](err); ok {
 		p.Line, p.Key, p.Text = pe.Position.Line, pe.LastKey, pe.Message
 	}
+	key, secret := cutSecret(p.Key)
 	switch {
-	case strings.HasSuffix(p.Text, "has already been defined."):
+	case strings.HasSuffix(p.Text, "has already been defined.") && key == p.Key:
 		p.Text = strings.TrimSuffix(p.Text, "has already been defined.") + "is there twice; remove one"
-	case isSecretKey(p.Key):
-		p.Text = `is not valid TOML; write the value in straight quotes: "..."`
+	case secret:
+		p.Key, p.Text = key, `is not valid TOML; write the value in straight quotes: "..."`
 	case strings.HasPrefix(p.Text, "Invalid float"), strings.HasPrefix(p.Text, "Invalid integer"), strings.HasPrefix(p.Text, `expected value but found "`):
 		p.Text += `; a text must be in straight quotes: "..."`
 	}
 	l.problems = append(l.problems, p)
 }
 
-// isSecretKey reports whether the last part of key is the name of a secret in
-// any section.
-func isSecretKey(key string) bool {
-	name := key[strings.LastIndex(key, ".")+1:]
-	for _, f := range declared() {
-		if f.isSecret() && strings.HasSuffix(f.path, "."+name) {
-			return true
+// cutSecret returns key up to the part of it that is the name of a secret, and reports
+// whether there is one: what follows would be of its value, as behind an opening brace.
+func cutSecret(key string) (short string, secret bool) {
+	parts := strings.Split(key, ".")
+	for i, name := range parts {
+		for _, f := range declared() {
+			if f.isSecret() && strings.HasSuffix(f.path, "."+name) {
+				return strings.Join(parts[:i+1], "."), true
+			}
 		}
 	}
-	return false
+	return key, false
 }
 
 // fill sets the fields of the struct v from a table. The names are sorted, so

@@ -42,7 +42,7 @@ func FuzzValues(f *testing.F) {
 // FuzzSecret: wherever a secret stands, and in whatever is wrong with it, no problem and
 // no warning repeats it.
 func FuzzSecret(f *testing.F) {
-	for _, s := range []string{`"%"`, `"%`, `'%'`, `%`, `"""%"""`, `["%"]`, `{a = "%"}`, `"\x%"`, `"" %`, `"" # %`, `12%`, `"short`, "\"\\u00e9%\"", `2000-01-01%`, `"a", b = "%"`, `"%" x`} {
+	for _, s := range []string{`"%"`, `"%`, `'%'`, `%`, `"""%"""`, `["%"]`, `{a = "%"}`, `"\x%"`, `"" %`, `"" # %`, `12%`, `"short`, "\"\\u00e9%\"", `2000-01-01%`, `"a", b = "%"`, `"%" x`, `{%=`, `{% = 1, % = 2}`, `{%`, `{"%" = 1`} {
 		for kind := range byte(8) {
 			f.Add(s, kind)
 		}
