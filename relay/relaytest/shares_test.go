@@ -143,9 +143,9 @@ func TestLargeInDoubt(t *testing.T) {
 		for range 12 {
 			c, came := sink(t, s)
 			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 6 }, "d0")
-			_, err := io.Copy(c, noise(1, 8<<20))
+			_, err := io.Copy(c, noise(1, 4<<20))
 			c.Close()
-			if n := <-came; err != nil || n != 8<<20+1 {
+			if n := <-came; err != nil || n != 4<<20+1 {
 				t.Errorf("%d bytes came, %v", n, err)
 			}
 			s.Relay.Set(func(k *Knobs) { k.LoseAfter = 0 }, "d0")
