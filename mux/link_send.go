@@ -146,7 +146,7 @@ func (l *linkLoop) fire(now time.Time) {
 		return
 	}
 	for l.conn.HasData() && !l.upAt().After(now) {
-		reserve := l.upReserve()
+		reserve := l.upReserve(now)
 		if l.upUrgent && l.conn.Unsent() <= heavySize || l.hurries() {
 			reserve = noReserve
 		}
@@ -240,10 +240,10 @@ func (l *linkLoop) restAt() (at time.Time, due bool) {
 
 // upReserve is what an upload leaves to others: as soon as one is under way, what
 // polls do, so that a flood never delays an open or a key by a round trip.
-func (l *linkLoop) upReserve() func(*deployment) int {
+func (l *linkLoop) upReserve(now time.Time) func(*deployment) int {
 	for _, x := range l.inFlight {
 		if x.up > heavySize && !x.heard {
-			return holdReserve(l.ds, time.Now(), 0)
+			return holdReserve(l.ds, now, 0)
 		}
 	}
 	return noReserve

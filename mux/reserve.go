@@ -20,23 +20,21 @@ func reserveOf(slots int) int {
 }
 
 // holdReserve is what polls leave, and uploads beside others: of each account its
-// reserveOf. Those of one slot keep none each, but not even these are taken if nothing
-// would be left of all. It goes by what other devices leave, for a fifth of all may be
-// more than that: no poll would ever go. Of all, back more slots are about to come back, or
-// if it is negative fewer are free than it seems.
+// reserveOf. One of a single slot keeps none, unless that is the last that is free of
+// several. It goes by what other devices leave, for a fifth of all may be more than that: no
+// poll would ever go. Of all, back more slots are about to come back, or if it is negative
+// fewer are free than it seems.
 func holdReserve(ds []*deployment, now time.Time, back int) func(*deployment) int {
-	most, free := 0, back
-	for i, d := range ds {
-		same := func(e *deployment) bool { return e.Account == d.Account && e.usable(now) }
-		if d.usable(now) && !slices.ContainsFunc(ds[:i], same) {
-			most, free = most+d.Account.most(), free+d.Account.free()
+	return func(d *deployment) int {
+		if n := reserveOf(d.Account.most()); n > 0 {
+			return n
 		}
+		working := slices.DeleteFunc(slices.Clone(ds), func(e *deployment) bool { return !e.usable(now) })
+		if mostOf(working) > 1 && sumOf(working, (*Account).free)+back <= 1 {
+			return 1
+		}
+		return 0
 	}
-	least := 0
-	if most > 1 && free <= 1 {
-		least = 1
-	}
-	return func(d *deployment) int { return max(least, reserveOf(d.Account.most())) }
 }
 
 // spares reports whether any of ds could be picked that has reserve slots free and one
