@@ -76,10 +76,10 @@ func TestHostile25_Destinations(t *testing.T) {
 	n.echo.Store(true)
 	p, st := startUDP(t, n, nil)
 	a := p.associated(t)
-	mustWrite(t, a.socket, toIPv4+"live")
-	live := n.next(t, "203.0.113.5")
+	mustWrite(t, a.socket, toIPv6+"live") // of no port that is given up sooner, as DNS is
+	live := n.next(t, "2001:db8::1")
 	live.want(t, "live")
-	a.want(t, toIPv4+"live")
+	a.want(t, toIPv6+"live")
 	n.echo.Store(false)
 
 	var others []*fakeFlow
@@ -108,7 +108,7 @@ func TestHostile25_Destinations(t *testing.T) {
 			break
 		}
 	}
-	mustWrite(t, a.socket, toIPv4+"still here")
+	mustWrite(t, a.socket, toIPv6+"still here")
 	live.want(t, "still here")
 	dropped(t, st, stats.Drops, 0)
 }
