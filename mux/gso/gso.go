@@ -59,6 +59,13 @@ type Options struct {
 	// wants BigBuffer.
 	Buffer int
 
+	// Serves is whether a socket of NewQUIC accepts connections. What the system
+	// refuses to send is then lost, as it may be anywhere on the way, and is sent
+	// again: a server can only wait for its clients, and one that ended a connection
+	// could not even say so to them. A client's connection ends, so that it soon
+	// takes another way.
+	Serves bool
+
 	Stats *stats.UDP // nil: counted for nobody
 }
 

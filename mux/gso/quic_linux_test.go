@@ -242,6 +242,41 @@ func TestQUICErrors(t *testing.T) {
 	}
 }
 
+// A server's connection outlives what the system refuses to send, all or some of it;
+// not the end of its socket.
+func TestHostile76_QUICServerOutlivesRefusals(t *testing.T) {
+	e := newQUICEnd(t)
+	e.o.Serves = true
+	dropped := func(want uint64) {
+		t.Helper()
+		if n := e.st.Dropped[stats.DropSocket].Load(); n != want {
+			t.Errorf("%d dropped, want %d", n, want)
+		}
+	}
+	errnos := []unix.Errno{unix.ECONNREFUSED, unix.EPERM, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN}
+	e.refuse(true, errnos...)
+	for i := range errnos {
+		e.write(t, nil)
+		dropped(4 * uint64(i+1))
+	}
+	e.write(t, nil)
+	e.arrive(t, 90, 90, 90, 9)
+
+	e.refuse(false, unix.EPERM)
+	if _, _, err := e.WriteMsgUDP(e.train[:90], nil, e.to); err != nil {
+		t.Error(err)
+	}
+	dropped(21)
+
+	e.refuse(true, unix.EBADF)
+	e.write(t, unix.EBADF)
+	e.refuse(false, unix.EMSGSIZE) // a probe of the MTU
+	if _, _, err := e.WriteMsgUDP(e.train[:90], nil, e.to); !errors.Is(err, unix.EMSGSIZE) {
+		t.Error(err)
+	}
+	dropped(21)
+}
+
 // An operator's no is obeyed, and is no fallback.
 func TestQUICOff(t *testing.T) {
 	e := newQUICEnd(t)

@@ -59,11 +59,17 @@ func (c *quicConn) sendOne(b, oob []byte, to *net.UDPAddr) error {
 	switch {
 	case err == nil:
 		c.o.Stats.Sent.Add(1, len(b))
-	case noBuffers(err), errors.Is(err, unix.EIO):
+	case errors.Is(err, unix.EMSGSIZE):
+	case errors.Is(err, unix.EIO), c.lost(err):
 		c.o.Stats.Drop(stats.DropSocket, 1)
 		return nil
 	}
 	return err
+}
+
+// lost reports whether what was not sent for err counts as lost on the way.
+func (c *quicConn) lost(err error) bool {
+	return noBuffers(err) || c.o.Serves && oneDatagram(err)
 }
 
 // try sends a message, a few times if the system has no buffer for it.
@@ -92,9 +98,6 @@ func (c *quicConn) sendTrain(b, oob []byte, at, size int, to *net.UDPAddr) error
 		c.o.Stats.Sent.Add(count, len(b))
 		c.taken(peer)
 		return nil
-	case noBuffers(err):
-		c.o.Stats.Drop(stats.DropSocket, count)
-		return nil
 	case errors.Is(err, unix.EMSGSIZE):
 		c.o.Stats.Fallback[stats.FallbackSize].Add(1) // only of this train
 	case errors.Is(err, unix.EINVAL):
@@ -103,6 +106,9 @@ func (c *quicConn) sendTrain(b, oob []byte, at, size int, to *net.UDPAddr) error
 	case errors.Is(err, unix.EIO):
 		c.o.Stats.Fallback[stats.FallbackDevice].Add(1)
 		c.device()
+	case c.lost(err):
+		c.o.Stats.Drop(stats.DropSocket, count)
+		return nil
 	default:
 		return err
 	}

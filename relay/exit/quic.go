@@ -73,6 +73,7 @@ func (s *Server) ListenQUIC(addr net.Addr, q QUIC) error {
 		if q.UDP.Buffer == 0 {
 			q.UDP.Buffer = gso.BigBuffer
 		}
+		q.UDP.Serves = true
 		socket = gso.NewQUIC(u, q.UDP)
 	}
 	if err := s.useQUIC(socket, q.Yield); err != nil {
