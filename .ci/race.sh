@@ -8,6 +8,7 @@ flags="-race -cpu 1 -p 1 -shuffle=on -timeout 30m"
 longest=relaymux/relay/relaytest
 part='^Test[S-Z]'
 
+go build -race ./... # once, for both
 go test $flags -skip "$part" $longest &
 beside=$!
 failed=0

@@ -60,10 +60,9 @@ type Options struct {
 	Buffer int
 
 	// Serves is whether a socket of NewQUIC accepts connections. What the system
-	// refuses to send is then lost, as it may be anywhere on the way, and is sent
-	// again: a server can only wait for its clients, and one that ended a connection
-	// could not even say so to them. A client's connection ends, so that it soon
-	// takes another way.
+	// refuses to send is then lost, on Linux, as it may be anywhere on the way: a
+	// server cannot take another way, and a connection that quic-go ends for it ends
+	// without a word to the client. A client's does end, so that TCP takes over soon.
 	Serves bool
 
 	Stats *stats.UDP // nil: counted for nobody

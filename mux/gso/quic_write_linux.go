@@ -52,14 +52,14 @@ func (c *quicConn) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err
 
 // sendOne sends one datagram. What the system has no buffer for, or the device fails
 // to send, is lost, as it may be anywhere on the way: that is no reason to end a
-// connection. And quic-go must never hear of EIO where it asked for no segments: it
+// connection, nor is for a server whatever else the system says of one datagram. And quic-go must never hear of EIO where it asked for no segments: it
 // would send nothing, for ever (v0.65, sconn.Write).
 func (c *quicConn) sendOne(b, oob []byte, to *net.UDPAddr) error {
 	err := c.try(b, oob, to)
 	switch {
 	case err == nil:
 		c.o.Stats.Sent.Add(1, len(b))
-	case errors.Is(err, unix.EMSGSIZE):
+	case errors.Is(err, unix.EMSGSIZE): // of a probe, and told
 	case errors.Is(err, unix.EIO), c.lost(err):
 		c.o.Stats.Drop(stats.DropSocket, 1)
 		return nil

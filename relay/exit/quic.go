@@ -21,7 +21,8 @@ import (
 
 // QUIC says how a server speaks HTTP/3.
 type QUIC struct {
-	// UDP is how the socket is to be used; a Buffer of 0 means gso.BigBuffer.
+	// UDP is how the socket is to be used; a Buffer of 0 means gso.BigBuffer,
+	// and ListenQUIC says that it serves.
 	UDP gso.Options
 
 	// Socket is used in the place of one that ListenQUIC opens, if not nil. The
